@@ -1,0 +1,72 @@
+"""State as named arrays: what a column is, and how columns are allocated, grown, and given back as rows.
+
+Every number that the fold keeps stands in an array that a `Column` declares. That one list is what allocation,
+growth, digest, snapshot and publication walk, so a new array cannot be forgotten by any of them.
+
+A table is a set of columns with the same rows ("users", "items"). Tables with a fixed number of rows declare it as
+their capacity from the start; the others double, and capacity never enters the digest: only live rows do.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One named array of a table.
+
+    layout "rows" is [capacity, *shape]; "lanes" is [*shape, capacity], for kernels whose inner loop runs over rows.
+    """
+
+    name: str  # "users.hidden": the table's name and the column's own
+    dtype: str  # numpy's, with byte order implied little endian: "f4", "f8", "i4", "i8", "u8", "u1"
+    shape: tuple[int, ...] = ()  # of one row
+    fill: float = 0.0  # what a new row holds
+    layout: Literal["rows", "lanes"] = "rows"
+    derived: bool = False  # can be rebuilt from the others: not in digest and snapshot
+    refers: str | None = None  # the table whose row numbers it holds (-1 is none)
+    served: bool = False  # a decision reads it: published to the API's workers
+
+    @property
+    def table(self) -> str:
+        """The table that the column belongs to."""
+        return self.name.partition(".")[0]
+
+    def allocated(self, capacity: int) -> Array:
+        """A fresh array of `capacity` rows, filled."""
+        full = (capacity, *self.shape) if self.layout == "rows" else (*self.shape, capacity)
+        return np.full(full, self.fill, dtype=np.dtype(self.dtype))
+
+    def live(self, array: Array, count: int) -> Array:
+        """The part of `array` that holds the first `count` rows, a view."""
+        return array[:count] if self.layout == "rows" else array[..., :count]
+
+
+def allocate(columns: Iterable[Column], capacity: Mapping[str, int] | int) -> Arrays:
+    """Arrays by column name; `capacity` by table, or one for all."""
+    return {
+        column.name: column.allocated(capacity if isinstance(capacity, int) else capacity[column.table])
+        for column in columns
+    }
+
+
+def grown(column: Column, array: Array, capacity: int) -> Array:
+    """A larger copy of `array`, the new rows filled."""
+    larger = column.allocated(capacity)
+    old = array.shape[0] if column.layout == "rows" else array.shape[-1]
+    column.live(larger, old)[...] = array
+    return larger
+
+
+def reset_row(column: Column, array: Array, row: int) -> None:
+    """Give one row back, as if it had never been used."""
+    if column.layout == "rows":
+        array[row] = column.fill
+    else:
+        array[..., row] = column.fill
