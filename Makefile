@@ -1,0 +1,55 @@
+# Every target creates and fills .venv first; that costs nothing while the stamp is newer than what it was made from.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+TESTS  ?= tests
+PYTEST_ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test lint bench lock clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## create .venv with the locked versions
+
+# Two steps. First everything but torch, exact and by hash. Then this package with its extra `batch`: that adds torch
+# alone, in the build (CPU or CUDA) that the machine's own pip configuration offers within the range of pyproject.toml.
+$(STAMP): pyproject.toml requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "perennial needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-build-isolation --config-settings editable_mode=compat -e '.[batch]'
+	$(BIN)/python -m pip check
+	@touch $@
+
+demo: $(STAMP)  ## from nothing to a running service that learns; ends by itself without a terminal
+	$(BIN)/perennial demo
+
+test: $(STAMP)  ## all tests; TESTS=path and PYTEST_ARGS='-k word' narrow them
+	$(BIN)/python -m pytest $(TESTS) $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## ruff, mypy (strict on online/ and api/), import direction, no unpickling, exact arithmetic
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench: $(STAMP)  ## every measurement of benchmarks/, one after the other
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+lock: $(STAMP)  ## resolve requirements.lock and requirements-dev.lock anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' pyproject.toml requirements.in -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' --extra dev -c requirements.lock \
+	  pyproject.toml requirements.in -o requirements-dev.lock
+
+clean:  ## remove what the targets made, .venv too
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
