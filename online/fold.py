@@ -1,0 +1,149 @@
+"""state = fold(artifact, log): with its kernel, the only place where state changes.
+
+`fold` takes entries in the order of the log. It reads no clock, no environment, no network and no chance but the
+counter-based one; so the same log gives the same digest, however it is cut into batches and wherever it is folded.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from online.batch import BatchBuilder, rules
+from online.chance import hash64
+from online.fifo import fifo
+from online.fold_kernel import fold_batch
+from online.frame import ACTS, ITEMS_EVICTED, USERS_EVICTED
+from online.journal import touch
+from online.recommendation.catalogue import about, describe
+from online.records import Act, Begin, Decision, Event, ItemUpsert, Record, Tally
+from online.rows import room
+from online.settings import SLATE_MAX
+from online.state import State
+
+
+class LogForeign(ValueError):
+    """A log that this state is not the fold of."""
+
+
+class Fold:
+    """Folds entries into one state. Keeps nothing of its own but buffers."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._builder = BatchBuilder(state.settings)
+        self._rules = rules(state.settings)
+        settings = state.settings
+        self._knobs = np.array(
+            [settings.attribution_window_s * 1000.0, settings.late_weight, settings.user_budget_per_hour]
+        )
+
+    def entries(self, entries: Iterable[tuple[int, Record]]) -> None:
+        """Fold (position, record) pairs, each position one after the last. Raises LogForeign on a gap."""
+        expected = self.state.position + 1
+        for position, record in entries:
+            if position != expected:
+                raise LogForeign(f"the next record must stand at position {expected}, found {position}")
+            expected += 1
+            self._entry(position, record)
+        self._flush()
+
+    def _entry(self, position: int, record: Record) -> None:
+        builder = self._builder
+        match record:
+            case Event():
+                builder.add_event(position, record)
+            case Decision():
+                builder.add_decision(position, record)
+            case Tally():
+                builder.add_tally(position, record)
+            case ItemUpsert():
+                self._flush()
+                self._upsert(position, record)
+            case Act():
+                self._flush()
+                self.state.frame.counters[ACTS] += 1
+                self.state.frame.position[0] = position
+            case Begin():
+                self._begin(position, record)
+        if builder.full:
+            self._flush()
+
+    def _begin(self, position: int, record: Begin) -> None:
+        state = self.state
+        if position != 1 or record.artifact_id != state.artifact_id:
+            raise LogForeign(
+                f"the log begins from artifact {record.artifact_id or 'none'}, "
+                f"this state from {state.artifact_id or 'none'}"
+            )
+        state.frame.position[0] = position
+
+    def _upsert(self, position: int, record: ItemUpsert) -> None:
+        state = self.state
+        key = hash64(record.item_id)
+        row = state.item_row(key)
+        if row < 0:
+            self._make_room("items", 1)
+            row = state.add_item(key, record.item_id)
+        describe(state.catalogue, state.settings, row, record)
+        state.describe_item(row, about(record))
+        state.arrays["items.last_position"][row] = position
+        touch(state.journal.items, row)
+        state.frame.position[0] = position
+
+    def _make_room(self, table: str, rows: int) -> None:
+        """Room for at least one row: by growth up to the table's greatest size, then by eviction."""
+        state = self.state
+        state.ensure(table, rows)
+        index = state.users if table == "users" else state.items
+        if room(index) == 0:
+            evicted = state.evict(table)
+            state.frame.counters[USERS_EVICTED if table == "users" else ITEMS_EVICTED] += evicted
+
+    def _flush(self) -> None:
+        builder, state = self._builder, self.state
+        first = 0
+        while first < builder.length:
+            slots = int(builder.batch.first_slot[builder.length] - builder.batch.first_slot[first])
+            state.ensure("users", builder.length - first)
+            state.ensure("items", builder.length - first + slots)
+            known = state.count("items")
+            free = int(state.items.freed[0])
+            first = fold_batch(
+                state.frame,
+                fifo(state.arrays, "seen"),
+                state.users,
+                state.items,
+                state.arrays["users.last_position"],
+                state.arrays["users.budget"],
+                state.arrays["users.budget_at_ms"],
+                state.arrays["items.last_position"],
+                state.decisions,
+                state.slots,
+                state.learners,
+                state.journal,
+                builder.batch,
+                first,
+                builder.length,
+                self._rules,
+                self._knobs,
+            )
+            self._name_new_items(known, free)
+            if first < builder.length:
+                # The kernel stopped before a record that may need more rows than there are.
+                if room(state.users) == 0:
+                    self._make_room("users", 1)
+                if room(state.items) < SLATE_MAX:
+                    self._make_room_for_slate()
+        builder.clear()
+
+    def _make_room_for_slate(self) -> None:
+        state = self.state
+        state.ensure("items", SLATE_MAX)
+        while room(state.items) < min(SLATE_MAX, state.settings.items_max // 4):
+            state.frame.counters[ITEMS_EVICTED] += state.evict("items")
+
+    def _name_new_items(self, known: int, free: int) -> None:
+        state, ids = self.state, self._builder.ids
+        taken = state.items.free[int(state.items.freed[0]) : free]
+        for row in [*taken.tolist(), *range(known, state.count("items"))]:
+            state.name_item(row, ids[int(state.items.key[row])])

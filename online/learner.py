@@ -1,0 +1,233 @@
+"""The learner: the log's single reader and the state's single writer.
+
+    restore the newest snapshot that is whole → check that the log still holds its entry → read, fold, publish, for ever
+
+A shell around the fold: it owns the clock, the files and the log; what it learns is decided by `online.fold` alone.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+from online.artifact import Artifact, ArtifactCorrupt, ArtifactMissing, read_artifact
+from online.fold import Fold, LogForeign
+from online.log import LogError, LogReader, LogUnavailable, LogWentBack, LogWriter, connect, require_durable
+from online.frame import COUNTERS
+from online.monitor import Monitor
+from online.publication import (
+    DIGEST_ANSWERED,
+    DIGEST_ASKED,
+    FRESHNESS_P50_US,
+    FRESHNESS_P99_US,
+    HEARTBEAT_MS,
+    HISTOGRAM_BINS,
+    Publisher,
+    histogram,
+    monitors,
+    shared_folder,
+)
+from online.records import SCHEMA, Begin, Event, Record, decode, encode
+from online.settings import Settings, SettingsInvalid, read_settings, settings_text
+from online.snapshot import (
+    SnapshotCorrupt,
+    SnapshotForeign,
+    entry_digest,
+    load_snapshot,
+    newest_first,
+    remove_old,
+    write_snapshot,
+)
+from online.state import State
+
+READ_MAX = 1024
+PUBLISH_EVERY_MS = 1.0  # at least this far apart, so that a worker always has time to finish what it reads
+FRESHNESS_WINDOW = 4096  # events that the published percentiles look back on
+SNAPSHOTS_KEPT = 8
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class Learner:
+    """One workspace's learner. `run` returns after `stop`."""
+
+    def __init__(self, home: Path, reader: LogReader, artifact: Artifact | None, settings: Settings) -> None:
+        self.home = home
+        self.reader = reader
+        self.artifact = artifact
+        self.snapshots = home / "snapshots"
+        self.state = self._restored(settings)
+        self.fold = Fold(self.state)
+        self.monitor = Monitor(self.state)
+        self._stopping = False
+        self._freshness_us = np.zeros(FRESHNESS_WINDOW, np.int64)
+        self._freshened = 0
+        self._last_snapshot = self.state.position
+        self._entry = b""
+
+    def _restored(self, settings: Settings) -> State:
+        for snapshot in newest_first(self.snapshots):
+            if isinstance(snapshot, SnapshotCorrupt):
+                _say(f"passed over: {snapshot}")
+                continue
+            try:
+                state = load_snapshot(self.snapshots, snapshot, self.artifact)
+            except (SnapshotCorrupt, SnapshotForeign) as error:
+                _say(f"passed over: {error}")
+                continue
+            entry = self.reader.entry(snapshot.position)
+            if entry is None or entry_digest(entry) != snapshot.entry_digest:
+                raise LogWentBack(
+                    f"snapshot {snapshot.id} was taken at position {snapshot.position}, where the log now holds "
+                    f"{'no entry' if entry is None else 'another entry'}: the server has lost writes, or it is not "
+                    f"this home's. Bring the log back, or start from an empty home."
+                )
+            _say(f"restored snapshot {snapshot.id} at position {snapshot.position}")
+            return state
+        return State(settings, self.artifact)
+
+    def catch_up(self) -> None:
+        """Fold all that the log holds, before anyone is answered."""
+        head = self.reader.head()
+        began, from_position = time.monotonic(), self.state.position
+        told = began
+        while self.state.position < head:
+            self._fold(self.reader.read(self.state.position, READ_MAX, 0))
+            if time.monotonic() - told > 2.0:
+                told = time.monotonic()
+                rate = (self.state.position - from_position) / (told - began)
+                _say(f"folding the log: {self.state.position:,} of {head:,}, {rate:,.0f} records/s")
+
+    def _fold(self, entries: list[tuple[int, bytes]]) -> list[Record]:
+        records = [(position, decode(payload)) for position, payload in entries]
+        self.fold.entries(records)
+        if entries:
+            self._entry = entries[-1][1]
+        return [record for _, record in records]
+
+    def stop(self, *_: int | FrameType | None) -> None:
+        """Finish the batch at hand, take a snapshot, and return from `run`."""
+        self._stopping = True
+
+    def run(self, *, snapshot_every_s: float) -> None:
+        """Read, fold, publish, until `stop`."""
+        self.catch_up()
+        publisher = Publisher(shared_folder(self.home), self.state)
+        control = publisher.control
+        _say(f"learner ready at position {self.state.position}")
+        published = snapshotted = time.monotonic()
+        while not self._stopping:
+            try:
+                entries = self.reader.read(self.state.position, READ_MAX, 50)
+            except LogUnavailable as error:
+                _say(f"log unavailable, trying again: {error}")
+                time.sleep(0.2)
+                continue
+            if entries:
+                records = self._fold(entries)
+                wait = PUBLISH_EVERY_MS / 1e3 - (time.monotonic() - published)
+                if wait > 0:
+                    time.sleep(wait)
+                publisher.publish()
+                published = time.monotonic()
+                self._measure(records, control)
+                self.monitor.update()
+                figures = self.monitor.figures()
+                monitors(control)[: len(figures)] = figures
+            control[HEARTBEAT_MS] = time.time_ns() // 1_000_000
+            if control[DIGEST_ASKED] != control[DIGEST_ANSWERED]:
+                publisher.answer_digest()
+            if time.monotonic() - snapshotted > snapshot_every_s:
+                self.snapshot("schedule")
+                snapshotted = time.monotonic()
+        self.snapshot("shutdown")
+
+    def snapshot(self, reason: str) -> None:
+        """Write the state, where anything has happened since the last time."""
+        if self.state.position == self._last_snapshot:
+            return
+        entry = self._entry or self.reader.entry(self.state.position) or b""
+        counters = {name: int(v) for name, v in zip(COUNTERS, self.state.frame.counters, strict=True)}
+        snapshot = write_snapshot(self.snapshots, self.state, entry=entry, reason=reason, counters=counters)
+        self._last_snapshot = snapshot.position
+        remove_old(self.snapshots, keep=SNAPSHOTS_KEPT)
+        _say(f"snapshot {snapshot.id} at position {snapshot.position}: {reason}, {snapshot.bytes / 1e6:.1f} MB")
+
+    def _measure(self, records: list[Record], control: np.ndarray) -> None:
+        now_ms = time.time_ns() / 1e6
+        bins = histogram(control)
+        for record in records:
+            if isinstance(record, Event):
+                waited_ms = max(0.0, now_ms - record.received_ms)
+                self._freshness_us[self._freshened % FRESHNESS_WINDOW] = int(waited_ms * 1e3)
+                self._freshened += 1
+                bins[min(int(waited_ms), HISTOGRAM_BINS - 1)] += 1
+        if self._freshened:
+            window = self._freshness_us[: min(self._freshened, FRESHNESS_WINDOW)]
+            control[FRESHNESS_P50_US], control[FRESHNESS_P99_US] = np.percentile(window, (50, 99))
+
+
+def begin(url: str, reader: LogReader, artifact: Artifact | None, settings: Settings) -> Settings:
+    """The log's first record: written where the log is empty, else read. The settings that the log is folded under.
+
+    Raises LogForeign where the log began from another artifact than the one given.
+    """
+    artifact_id = artifact.id if artifact else ""
+    if reader.head() == 0:
+        record = Begin(SCHEMA, artifact_id, settings.seed, settings_text(settings), time.time_ns() // 1_000_000)
+        asyncio.run(_append(url, encode(record)))
+    payload = reader.entry(1)
+    if payload is None:
+        raise LogForeign("the log's first record is gone: it was trimmed, or the server is not this home's")
+    first = decode(payload)
+    if not isinstance(first, Begin) or first.artifact_id != artifact_id:
+        found = first.artifact_id if isinstance(first, Begin) else "no beginning at all"
+        raise LogForeign(
+            f"this home's log began from artifact {found or 'none'}, not {artifact_id or 'none'}: start with that "
+            f"artifact, or with another --home"
+        )
+    return read_settings(first.settings)
+
+
+async def _append(url: str, payload: bytes) -> None:
+    writer = LogWriter(url, patience_s=5.0)
+    await writer.start()
+    try:
+        await writer.append([payload])
+    finally:
+        await writer.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The learner's process: `python -m online.learner`, started by the supervisor."""
+    parser = argparse.ArgumentParser(prog="python -m online.learner", description=main.__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--log-url", required=True)
+    parser.add_argument("--artifact", type=Path, default=None)
+    parser.add_argument("--settings", type=Path, default=None, help="JSON; counts where the log is still empty")
+    parser.add_argument("--snapshot-every-s", type=float, default=300.0)
+    options = parser.parse_args(arguments)
+    try:
+        require_durable(connect(options.log_url))
+        artifact = read_artifact(options.artifact) if options.artifact else None
+        settings = read_settings(options.settings.read_bytes()) if options.settings else Settings()
+        reader = LogReader(options.log_url)
+        learner = Learner(options.home, reader, artifact, begin(options.log_url, reader, artifact, settings))
+    except (LogError, LogForeign, ArtifactMissing, ArtifactCorrupt, SettingsInvalid, SnapshotCorrupt) as error:
+        _say(f"learner: {error}")
+        return 3
+    signal.signal(signal.SIGTERM, learner.stop)
+    signal.signal(signal.SIGINT, learner.stop)
+    learner.run(snapshot_every_s=options.snapshot_every_s)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

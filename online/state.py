@@ -1,0 +1,235 @@
+"""The state: every array that the fold writes, its growth, its canonical form and its digest.
+
+`state = fold(artifact, log)` (law 1). A State knows no log and no clock; `online.fold` alone changes it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from blake3 import blake3
+
+from online.artifact import Artifact
+from online.fifo import reindex
+from online.frame import FRAME_COLUMNS, frame, frame_capacity
+from online.journal import empty_journal
+from online.recommendation.arrays import (
+    LEARNER_COLUMNS,
+    forget_items,
+    learner_capacity,
+    learners,
+    load_artifact,
+    rebuild_derived,
+)
+from online.recommendation.attribution import DECISION_COLUMNS, decisions, decisions_capacity, slots
+from online.recommendation.catalogue import CATALOGUE_COLUMNS, catalogue
+from online.rows import add_row, find_row, reindex_rows, rows, rows_capacity, rows_columns
+from online.settings import Settings
+from online.tables import Array, Arrays, Column, allocate, grown, reset_row
+from online.text import joined, load_joined, text, text_capacity, write_text
+
+ROWS_AT_START = 256
+TEXT_AT_START = 1 << 14
+EVICTED_SHARE = 64  # a full table gives back its 1/64 least recently used rows at once
+TEXTS = ("id", "about")
+GROWING = ("users", "items")
+
+COLUMNS: tuple[Column, ...] = (
+    *FRAME_COLUMNS,
+    *rows_columns("users"),
+    Column(name="users.last_position", dtype="i8"),
+    Column(name="users.budget", dtype="f8", fill=-1.0),  # -1: full
+    Column(name="users.budget_at_ms", dtype="i8"),
+    *CATALOGUE_COLUMNS,
+    *DECISION_COLUMNS,
+    *LEARNER_COLUMNS,
+)
+
+
+class State:
+    """Named arrays under one artifact and one set of settings, and the kernels' views of them."""
+
+    def __init__(self, settings: Settings, artifact: Artifact | None) -> None:
+        self.settings = settings
+        self.artifact_id = artifact.id if artifact else ""
+        self.columns = {column.name: column for column in COLUMNS}
+        capacity = {
+            **frame_capacity(settings),
+            **rows_capacity("users", ROWS_AT_START),
+            **rows_capacity("items", ROWS_AT_START),
+            **decisions_capacity(settings),
+            **text_capacity("id", TEXT_AT_START),
+            **text_capacity("about", TEXT_AT_START),
+            **learner_capacity(settings.recommendation),
+        }
+        self.arrays: Arrays = allocate(COLUMNS, capacity)
+        self.journal = empty_journal()
+        self.generation = 0  # grows with every reallocation: who holds views must take new ones
+        self._bind()
+        if artifact:
+            load_artifact(self, artifact)
+
+    def _bind(self) -> None:
+        arrays = self.arrays
+        self.frame = frame(arrays)
+        self.users = rows(arrays, "users")
+        self.items = rows(arrays, "items")
+        self.catalogue = catalogue(arrays)
+        self.decisions = decisions(arrays)
+        self.slots = slots(arrays)
+        self.learners = learners(arrays, self.settings.recommendation)
+        self.id_text = text(arrays, "items", "id")
+        self.about_text = text(arrays, "items", "about")
+        self.generation += 1
+
+    # What is in it -------------------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        """Log position of the last record folded."""
+        return int(self.frame.position[0])
+
+    def count(self, table: str) -> int:
+        """Rows of a growing table that were handed out."""
+        return int(self.arrays[f"{table}_count.count"][0])
+
+    def _rows(self, column: Column) -> int:
+        array = self.arrays[column.name]
+        return int(array.shape[0] if column.layout == "rows" else array.shape[-1])
+
+    def canonical(self) -> Iterator[tuple[str, Array]]:
+        """(name, live rows) in order of names: all that the digest covers and a snapshot stores."""
+        named: dict[str, Array] = {}
+        for column in COLUMNS:
+            if not column.derived:
+                count = self.count(column.table) if column.table in GROWING else self._rows(column)
+                named[column.name] = column.live(self.arrays[column.name], count)
+        for name in TEXTS:
+            named[f"items.{name}_joined"] = joined(text(self.arrays, "items", name), self.count("items"))
+        yield from sorted(named.items())
+
+    def digest(self) -> str:
+        """BLAKE3 over name, dtype, shape and bytes of every canonical array, and the artifact's id; 32 hex digits."""
+        hasher = blake3(self.artifact_id.encode())
+        for name, array in self.canonical():
+            hasher.update(f"|{name}|{array.dtype.str}|{array.shape}|".encode())
+            hasher.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+        return hasher.hexdigest()[:32]
+
+    # Room -----------------------------------------------------------------------------------------------------------
+
+    def ensure(self, table: str, new_rows: int) -> None:
+        """Room for `new_rows` more rows, up to the table's greatest size. Capacity is no part of the state."""
+        most = self.settings.users_max if table == "users" else self.settings.items_max
+        index = self.users if table == "users" else self.items
+        capacity = index.key.shape[0]
+        needed = min(int(index.count[0]) + new_rows, most)
+        if needed <= capacity:
+            return
+        while capacity < needed:
+            capacity = min(2 * capacity, most)
+        self._reallocate({name: n for name, n in rows_capacity(table, capacity).items() if n > 1})
+        reindex_rows(self.users if table == "users" else self.items)
+
+    def _ensure_text(self, name: str, bytes_: int) -> None:
+        blob = text(self.arrays, "items", name)
+        if int(blob.used[0]) + bytes_ <= blob.bytes.shape[0]:
+            return
+        live = joined(blob, self.count("items"))
+        capacity = blob.bytes.shape[0]
+        while capacity < 2 * (live.size + bytes_):
+            capacity *= 2
+        if capacity > blob.bytes.shape[0]:
+            self._reallocate({f"{name}_text": capacity})
+        load_joined(text(self.arrays, "items", name), self.count("items"), live)
+        self.generation += 1
+
+    def _reallocate(self, capacity: dict[str, int]) -> None:
+        for column in COLUMNS:
+            if column.table in capacity:
+                self.arrays[column.name] = grown(column, self.arrays[column.name], capacity[column.table])
+        self._bind()
+
+    def evict(self, table: str) -> int:
+        """Give back the least recently used 1/64 of a full table; how many rows. References to them become -1."""
+        count = self.count(table)
+        last = self.arrays[f"{table}.last_position"][:count]
+        many = max(1, count // EVICTED_SHARE)
+        # Positions are distinct for all but rows that came with the artifact; those go in order of their rows.
+        gone = np.sort(np.argsort(last, kind="stable")[:many])
+        for column in COLUMNS:
+            if column.table == table and not column.derived:
+                for row in gone:
+                    reset_row(column, self.arrays[column.name], int(row))
+        if table == "items":
+            self._forget(gone)
+        reindex_rows(self.users if table == "users" else self.items)
+        self.generation += 1
+        return many
+
+    def _forget(self, gone: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+        lost = np.zeros(self.items.key.shape[0] + 1, np.bool_)
+        lost[gone] = True
+        for column in COLUMNS:
+            if column.refers == "items":
+                array = self.arrays[column.name]
+                array[lost[array]] = -1  # -1 indexes the last element, which is never lost
+        forget_items(self.learners, gone)
+
+    # Items by id ----------------------------------------------------------------------------------------------------
+
+    def item_row(self, key: int) -> int:
+        """The item's row, or -1."""
+        return int(find_row(self.items, np.uint64(key)))
+
+    def add_item(self, key: int, item_id: str) -> int:
+        """A row for a new item; the caller has made room."""
+        row = int(add_row(self.items, np.uint64(key)))
+        self.name_item(row, item_id)
+        return row
+
+    def name_item(self, row: int, item_id: str) -> None:
+        """Keep the id of an item whose row a kernel has handed out."""
+        content = item_id.encode("utf-8")
+        self._ensure_text("id", len(content))
+        write_text(self.id_text, row, content)
+
+    def describe_item(self, row: int, content: bytes) -> None:
+        """Keep what is said about an item."""
+        self._ensure_text("about", len(content))
+        write_text(self.about_text, row, content)
+
+    # From a canonical form ------------------------------------------------------------------------------------------
+
+    def load(self, named: dict[str, Array]) -> None:
+        """Take the arrays that `canonical` gave, and rebuild what is derived. Raises KeyError or ValueError where
+        names or shapes do not fit."""
+        for table in GROWING:
+            rows_wanted = named[f"{table}.key"].shape[0]
+            self.ensure(table, rows_wanted - self.count(table))
+        for column in COLUMNS:
+            if not column.derived:
+                source = named[column.name]
+                count = source.shape[0] if column.layout == "rows" else source.shape[-1]
+                column.live(self.arrays[column.name], count)[...] = source
+        for name in TEXTS:
+            content = named[f"items.{name}_joined"]
+            self.arrays[f"{name}_text_used.used"][0] = 0
+            capacity = self.arrays[f"{name}_text.bytes"].shape[0]
+            while capacity < content.size:
+                capacity *= 2
+            if capacity > self.arrays[f"{name}_text.bytes"].shape[0]:
+                self._reallocate({f"{name}_text": capacity})
+            load_joined(text(self.arrays, "items", name), self.count("items"), content)
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Derived arrays out of the others."""
+        from online.fifo import fifo
+
+        reindex_rows(self.users)
+        reindex_rows(self.items)
+        reindex(fifo(self.arrays, "seen"))
+        reindex(self.decisions.index)
+        rebuild_derived(self.learners)
+        self.generation += 1
