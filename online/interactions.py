@@ -32,7 +32,9 @@ MAX_ID_BYTES = 1024
 
 
 class InteractionsMalformed(Exception):
-    """A file of interactions that cannot be read exactly. Names the file, the line, the column, and the cure."""
+    """A file of interactions that cannot be read exactly. Names the file, the line, the column, and the
+    cure.
+    """
 
     def __init__(self, path: Path, *, line: int, column: str, problem: str, cure: str) -> None:
         super().__init__(f"{path}: line {line}, column {column}: {problem}. {cure}")
@@ -48,8 +50,9 @@ class Interactions:
     """Columns of n interactions, sorted by time; inside equal times the order of the file is kept.
 
     user, item, session: int64 [n] codes into user_ids, item_ids, session_ids; at_ms: int64 [n]; value:
-    float64 [n], NaN = none; event_type: int8 [n] into event_types; context: int32 [n] each, into context_values.
-    Codes are given in the order of first appearance in time. A missing context or session is the value "".
+    float64 [n], NaN = none; event_type: int8 [n] into event_types; context: int32 [n] each, into
+    context_values. Codes are given in the order of first appearance in time. A missing context or session is
+    the value "".
     """
 
     user: np.ndarray
@@ -88,12 +91,19 @@ def read_interactions(path: Path, *, until_ms: int | None = None) -> Interaction
     for name in REQUIRED:
         if name not in table.column_names:
             raise InteractionsMalformed(
-                path, line=1, column=name, problem="the column is missing",
+                path,
+                line=1,
+                column=name,
+                problem="the column is missing",
                 cure=f"Needed are {', '.join(REQUIRED)}; found {', '.join(table.column_names)}.",
-            )  # fmt: skip
+            )
     if table.num_rows == 0:
         raise InteractionsMalformed(
-            path, line=1, column="user_id", problem="the file holds no rows", cure="Give at least one interaction."
+            path,
+            line=1,
+            column="user_id",
+            problem="the file holds no rows",
+            cure="Give at least one interaction.",
         )
     columns = _Columns(path, table, locate)
     at_ms = columns.times()
@@ -107,10 +117,14 @@ def read_interactions(path: Path, *, until_ms: int | None = None) -> Interaction
         event_type, event_types = columns.codes("event_type", order, required=True)
     if len(event_types) > 127:
         raise InteractionsMalformed(
-            path, line=1, column="event_type", problem=f"{len(event_types)} different event types",
+            path,
+            line=1,
+            column="event_type",
+            problem=f"{len(event_types)} different event types",
             cure="At most 127 are supported.",
-        )  # fmt: skip
-    session, session_ids = None, []
+        )
+    session: np.ndarray | None = None
+    session_ids: list[str] = []
     if "session_id" in table.column_names:
         session, session_ids = columns.codes("session_id", order, required=False)
     context: dict[str, np.ndarray] = {}
@@ -119,10 +133,19 @@ def read_interactions(path: Path, *, until_ms: int | None = None) -> Interaction
         codes, context_values[name] = columns.codes(name, order, required=False)
         context[name] = codes.astype(np.int32)
     return Interactions(
-        user=user, item=item, at_ms=at_ms[order], value=columns.values()[order],
-        event_type=event_type.astype(np.int8), session=session, context=context, user_ids=user_ids,
-        item_ids=item_ids, event_types=event_types, session_ids=session_ids, context_values=context_values,
-    )  # fmt: skip
+        user=user,
+        item=item,
+        at_ms=at_ms[order],
+        value=columns.values()[order],
+        event_type=event_type.astype(np.int8),
+        session=session,
+        context=context,
+        user_ids=user_ids,
+        item_ids=item_ids,
+        event_types=event_types,
+        session_ids=session_ids,
+        context_values=context_values,
+    )
 
 
 def parse_time_ms(text: str) -> int:
@@ -174,7 +197,9 @@ class _Columns:
             missing = pc.is_null(array)
             if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
                 missing = pc.or_kleene(missing, pc.equal(array, ""))
-            self.refuse_first(_numpy(missing.combine_chunks()), column, "a value is missing", "Fill or drop the row.")
+            self.refuse_first(
+                _numpy(missing.combine_chunks()), column, "a value is missing", "Fill or drop the row."
+            )
         taken = array.take(pa.array(order)).combine_chunks()
         encoded = pc.dictionary_encode(taken, null_encoding="encode")
         ids = ["" if v is None else _as_text(v) for v in encoded.dictionary.to_pylist()]
@@ -198,7 +223,9 @@ class _Columns:
             except pa.ArrowInvalid:
                 number = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
                 matches = pc.fill_null(pc.match_substring_regex(array, number), True)
-                self.refuse_first(~_numpy(matches.combine_chunks()), column, "not a number", "Write a number or nothing.")
+                self.refuse_first(
+                    ~_numpy(matches.combine_chunks()), column, "not a number", "Write a number or nothing."
+                )
                 raise
         else:
             array = array.cast(pa.float64())
@@ -208,7 +235,9 @@ class _Columns:
         if "value" not in self.table.column_names:
             return np.full(self.table.num_rows, np.nan)
         values = self.numbers("value")
-        self.refuse_first(np.isinf(values), "value", "not a finite number", "Write a finite number or nothing.")
+        self.refuse_first(
+            np.isinf(values), "value", "not a finite number", "Write a finite number or nothing."
+        )
         return values
 
     def times(self) -> np.ndarray:
@@ -217,7 +246,11 @@ class _Columns:
         cure = "Write Unix seconds, Unix milliseconds or RFC 3339 (2017-10-09T00:00:00Z)."
         self.refuse_first(_numpy(pc.is_null(array).combine_chunks()), "timestamp", "a value is missing", cure)
         if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
-            return np.asarray(array.cast(pa.timestamp("ns")).to_numpy()).astype("datetime64[ms]").astype(np.int64)
+            return (
+                np.asarray(array.cast(pa.timestamp("ns")).to_numpy())
+                .astype("datetime64[ms]")
+                .astype(np.int64)
+            )
         if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
             numeric = _numpy(pc.match_substring_regex(array, r"^\s*-?\d+(\.\d+)?\s*$").combine_chunks())
             if not numeric.all():
@@ -229,7 +262,9 @@ class _Columns:
         in_ms = stamps >= FIRST_MILLISECOND_STAMP
         if in_ms.any() and not in_ms.all():
             rarer = in_ms if in_ms.sum() * 2 <= len(in_ms) else ~in_ms
-            self.refuse_first(rarer, "timestamp", "seconds and milliseconds are mixed in one file", "Use one unit.")
+            self.refuse_first(
+                rarer, "timestamp", "seconds and milliseconds are mixed in one file", "Use one unit."
+            )
         milliseconds = np.round(stamps if in_ms.all() else stamps * 1000.0)
         self.refuse_first(np.abs(milliseconds) >= LATEST_MS, "timestamp", "a time beyond the year 9999", cure)
         return milliseconds.astype(np.int64)
@@ -250,7 +285,9 @@ class _Columns:
                 try:
                     pa.scalar(text).cast(pa.timestamp("ns", tz="UTC"))
                 except pa.ArrowInvalid:
-                    raise self.malformed(row, "timestamp", f"not a time: {_quoted(array[row].as_py())}", cure) from None
+                    raise self.malformed(
+                        row, "timestamp", f"not a time: {_quoted(array[row].as_py())}", cure
+                    ) from None
             raise
         return np.asarray(parsed.to_numpy()).astype("datetime64[ms]").astype(np.int64)
 
@@ -261,7 +298,11 @@ def _read_parquet(path: Path) -> Any:
         return pa_parquet.read_table(path, columns=_wanted(names))
     except pa.ArrowInvalid as error:
         raise InteractionsMalformed(
-            path, line=1, column="-", problem=f"not a Parquet file ({_first_line(error)})", cure="Write it again."
+            path,
+            line=1,
+            column="-",
+            problem=f"not a Parquet file ({_first_line(error)})",
+            cure="Write it again.",
         ) from error
 
 
@@ -271,7 +312,9 @@ def _read_csv(path: Path) -> Any:
         names = next(csv.reader(file), [])
     if len(set(names)) != len(names):
         twice = next(n for n in names if names.count(n) > 1)
-        raise InteractionsMalformed(path, line=1, column=twice, problem="the column stands twice", cure="Rename one.")
+        raise InteractionsMalformed(
+            path, line=1, column=twice, problem="the column stands twice", cure="Rename one."
+        )
     broken: list[Any] = []
 
     def remember(row: Any) -> str:
@@ -285,22 +328,28 @@ def _read_csv(path: Path) -> Any:
             read_options=pa_csv.ReadOptions(block_size=16 << 20),
             parse_options=pa_csv.ParseOptions(invalid_row_handler=remember),
             convert_options=pa_csv.ConvertOptions(
-                column_types={name: pa.string() for name in names}, include_columns=wanted,
+                column_types={name: pa.string() for name in names},
+                include_columns=wanted,
                 strings_can_be_null=False,
             ),
-        )  # fmt: skip
+        )
     except pa.ArrowInvalid as error:
         raise InteractionsMalformed(
-            path, line=_first_undecodable_line(path), column="-", problem=_first_line(error),
+            path,
+            line=_first_undecodable_line(path),
+            column="-",
+            problem=_first_line(error),
             cure="Write UTF-8 CSV with a header.",
-        ) from error  # fmt: skip
+        ) from error
     if broken:
         raise _broken_row(path, len(names))
     return table
 
 
 def _read_sequences(path: Path) -> Any:
-    """`user item item ...` per line, in order -> a table whose time is the position in the line, in seconds."""
+    """`user item item ...` per line, in order -> a table whose time is the position in the line, in
+    seconds.
+    """
     users: list[str] = []
     items: list[str] = []
     lengths: list[int] = []
@@ -311,20 +360,25 @@ def _read_sequences(path: Path) -> Any:
                 continue
             if len(words) < 2:
                 raise InteractionsMalformed(
-                    path, line=line, column="item_id", problem="a user without items",
+                    path,
+                    line=line,
+                    column="item_id",
+                    problem="a user without items",
                     cure="Each line is `user item item ...`.",
-                )  # fmt: skip
+                )
             users.append(words[0])
             items.extend(words[1:])
             lengths.append(len(words) - 1)
     counts = np.asarray(lengths, dtype=np.int64)
     starts = np.cumsum(counts) - counts
     positions = np.arange(len(items), dtype=np.int64) - np.repeat(starts, counts)
-    return pa.table({
-        "user_id": pa.array(users, pa.string()).take(pa.array(np.repeat(np.arange(len(users)), counts))),
-        "item_id": pa.array(items, pa.string()),
-        "timestamp": positions,
-    })  # fmt: skip
+    return pa.table(
+        {
+            "user_id": pa.array(users, pa.string()).take(pa.array(np.repeat(np.arange(len(users)), counts))),
+            "item_id": pa.array(items, pa.string()),
+            "timestamp": positions,
+        }
+    )
 
 
 def _wanted(names: Sequence[str]) -> list[str]:
@@ -336,7 +390,9 @@ def _line_of_row(path: Path, row: int) -> int:
 
 
 def _line_of_csv_row(path: Path, row: int) -> int:
-    """The physical line on which data row `row` (from 0) of a CSV ends; read again, as only errors ask for it."""
+    """The physical line on which data row `row` (from 0) of a CSV ends; read again, as only errors ask for
+    it.
+    """
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.reader(file)
         rows = (r for r in reader if r)
@@ -353,10 +409,15 @@ def _broken_row(path: Path, expected: int) -> InteractionsMalformed:
             if row and len(row) != expected:
                 column = names[len(row)] if len(row) < expected else names[-1]
                 return InteractionsMalformed(
-                    path, line=reader.line_num, column=column, problem=f"{len(row)} fields, {expected} expected",
+                    path,
+                    line=reader.line_num,
+                    column=column,
+                    problem=f"{len(row)} fields, {expected} expected",
                     cure="Quote fields that hold commas.",
-                )  # fmt: skip
-    return InteractionsMalformed(path, line=1, column="-", problem="rows of unequal length", cure="Check the quoting.")
+                )
+    return InteractionsMalformed(
+        path, line=1, column="-", problem="rows of unequal length", cure="Check the quoting."
+    )
 
 
 def _first_undecodable_line(path: Path) -> int:
