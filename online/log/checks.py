@@ -91,8 +91,8 @@ def _setting(client: redis.Redis, name: str, wanted: str, why: str) -> Check:
         answer = {_text(key): _text(value) for key, value in ask(name).items()}
     except redis.exceptions.ResponseError as error:  # NOPERM, or the command is renamed or unknown
         forbidden = (
-            f"let this user read it (ACL SETUSER … +config|get), so that it can be checked; it has to be "
-            f"`{wanted}`: {why}. A service that hides its settings cannot show that it keeps what it acknowledges"
+            f"let this user read it (ACL SETUSER … +config|get); it has to be `{wanted}`: {why}. "
+            "A service that hides its settings cannot show that it keeps what it acknowledges"
         )
         return Check(name=name, ok=False, found=f"not to be read here ({error})", cure=forbidden)
     found = answer.get(name, "unknown to this server")

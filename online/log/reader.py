@@ -42,8 +42,8 @@ class LogReader:
             return []
         records = [(int(name[:-2]), fields[1]) for name, fields in reply[0][1]]
         if records[0][0] != after + 1 or records[-1][0] != after + len(records):
-            found = next(place for at, (place, _) in enumerate(records, after + 1) if place != at)
-            raise LogGap(expected=after + 1, found=found)
+            hole = next((at, place) for at, (place, _) in enumerate(records, after + 1) if place != at)
+            raise LogGap(expected=hole[0], found=hole[1])
         return records
 
     def entry(self, position: int) -> bytes | None:

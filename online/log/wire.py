@@ -91,7 +91,7 @@ def _nobody(wire: Wire, error: Exception) -> None:
 
 def pack(*arguments: Argument) -> bytes:
     """A command as it goes over the wire."""
-    return hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub says a tuple of one
+    return hiredis.pack_command(arguments)  # type: ignore[arg-type, no-any-return]  # its stub says a tuple of one
 
 
 async def open_wire(url: str, *, on_lost: Callable[[Wire, Exception], None], timeout_s: float) -> Wire:
@@ -112,9 +112,13 @@ async def open_wire(url: str, *, on_lost: Callable[[Wire, Exception], None], tim
             secure = ssl.create_default_context() if url.startswith("rediss://") else None
             host, port = options.get("host", "localhost"), options.get("port", 6379)
             _, wire = await loop.create_connection(make, host, port, ssl=secure)
-        if options.get("password"):
-            user = (options["username"],) if options.get("username") else ()
-            await wire.call("AUTH", *user, options["password"], timeout_s=timeout_s)
-        if options.get("db"):
-            await wire.call("SELECT", options["db"], timeout_s=timeout_s)
+        try:
+            if options.get("password"):
+                user = (options["username"],) if options.get("username") else ()
+                await wire.call("AUTH", *user, options["password"], timeout_s=timeout_s)
+            if options.get("db"):
+                await wire.call("SELECT", options["db"], timeout_s=timeout_s)
+        except BaseException:
+            wire.abort()
+            raise
     return wire

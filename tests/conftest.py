@@ -1,0 +1,34 @@
+"""Fixtures that several packages' tests share: a real server of the log, started and stopped around a test."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# One thread per process: the tests' processes are already as many as there are cores. Set before numba is imported.
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+from online.log import LogServer
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[[Path], LogServer]]:
+    """Starts servers of the log on given folders; all of them are stopped when the test ends."""
+    started: list[LogServer] = []
+
+    def start(folder: Path, **options: object) -> LogServer:
+        server = LogServer.start(folder, **options)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def log_server(tmp_path: Path, start_server: Callable[[Path], LogServer]) -> LogServer:
+    """A server of the log on a folder of its own."""
+    return start_server(tmp_path / "log")
