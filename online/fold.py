@@ -10,7 +10,6 @@ import numpy as np
 
 from online.batch import BatchBuilder, rules
 from online.chance import hash64
-from online.fifo import fifo
 from online.fold_kernel import fold_batch
 from online.frame import ACTS, ITEMS_EVICTED, USERS_EVICTED
 from online.journal import touch
@@ -61,8 +60,7 @@ class Fold:
                 self._upsert(position, record)
             case Act():
                 self._flush()
-                self.state.frame.counters[ACTS] += 1
-                self.state.frame.position[0] = position
+                self._act(position, record)
             case Begin():
                 self._begin(position, record)
         if builder.full:
@@ -75,7 +73,20 @@ class Fold:
                 f"the log begins from artifact {record.artifact_id or 'none'}, "
                 f"this state from {state.artifact_id or 'none'}"
             )
-        state.frame.position[0] = position
+        state.views.frame.position[0] = position
+
+    def _act(self, position: int, record: Act) -> None:
+        frame = self.state.views.frame
+        match record.act:
+            case "freeze":
+                frame.learning[0] = 0
+            case "resume":
+                # What came while frozen was logged and moved its user's own state; shared parameters go on from here.
+                frame.learning[0] = 1
+            case _:
+                raise LogForeign(f"position {position} holds the act {record.act!r}, which this version does not know")
+        frame.counters[ACTS] += 1
+        frame.position[0] = position
 
     def _upsert(self, position: int, record: ItemUpsert) -> None:
         state = self.state
@@ -84,20 +95,19 @@ class Fold:
         if row < 0:
             self._make_room("items", 1)
             row = state.add_item(key, record.item_id)
-        describe(state.catalogue, state.settings, row, record)
+        describe(state.views.catalogue, state.settings, row, record)
         state.describe_item(row, about(record))
         state.arrays["items.last_position"][row] = position
         touch(state.journal.items, row)
-        state.frame.position[0] = position
+        state.views.frame.position[0] = position
 
     def _make_room(self, table: str, rows: int) -> None:
         """Room for at least one row: by growth up to the table's greatest size, then by eviction."""
         state = self.state
         state.ensure(table, rows)
-        index = state.users if table == "users" else state.items
-        if room(index) == 0:
+        if room(state.index(table)) == 0:
             evicted = state.evict(table)
-            state.frame.counters[USERS_EVICTED if table == "users" else ITEMS_EVICTED] += evicted
+            state.views.frame.counters[USERS_EVICTED if table == "users" else ITEMS_EVICTED] += evicted
 
     def _flush(self) -> None:
         builder, state = self._builder, self.state
@@ -107,19 +117,20 @@ class Fold:
             state.ensure("users", builder.length - first)
             state.ensure("items", builder.length - first + slots)
             known = state.count("items")
-            free = int(state.items.freed[0])
+            views = state.views
+            free = int(views.items.freed[0])
             first = fold_batch(
-                state.frame,
-                fifo(state.arrays, "seen"),
-                state.users,
-                state.items,
+                views.frame,
+                views.seen,
+                views.users,
+                views.items,
                 state.arrays["users.last_position"],
                 state.arrays["users.budget"],
                 state.arrays["users.budget_at_ms"],
                 state.arrays["items.last_position"],
-                state.decisions,
-                state.slots,
-                state.learners,
+                views.decisions,
+                views.slots,
+                views.learners,
                 state.journal,
                 builder.batch,
                 first,
@@ -130,20 +141,21 @@ class Fold:
             self._name_new_items(known, free)
             if first < builder.length:
                 # The kernel stopped before a record that may need more rows than there are.
-                if room(state.users) == 0:
+                if room(state.views.users) == 0:
                     self._make_room("users", 1)
-                if room(state.items) < SLATE_MAX:
+                if room(state.views.items) < SLATE_MAX:
                     self._make_room_for_slate()
         builder.clear()
 
     def _make_room_for_slate(self) -> None:
         state = self.state
         state.ensure("items", SLATE_MAX)
-        while room(state.items) < min(SLATE_MAX, state.settings.items_max // 4):
-            state.frame.counters[ITEMS_EVICTED] += state.evict("items")
+        while room(state.views.items) < min(SLATE_MAX, state.settings.items_max // 4):
+            state.views.frame.counters[ITEMS_EVICTED] += state.evict("items")
 
     def _name_new_items(self, known: int, free: int) -> None:
         state, ids = self.state, self._builder.ids
-        taken = state.items.free[int(state.items.freed[0]) : free]
+        items = state.views.items
+        taken = items.free[int(items.freed[0]) : free]
         for row in [*taken.tolist(), *range(known, state.count("items"))]:
-            state.name_item(row, ids[int(state.items.key[row])])
+            state.name_item(row, ids[int(state.views.items.key[row])])

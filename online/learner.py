@@ -58,8 +58,11 @@ def _say(text: str) -> None:
 class Learner:
     """One workspace's learner. `run` returns after `stop`."""
 
-    def __init__(self, home: Path, reader: LogReader, artifact: Artifact | None, settings: Settings) -> None:
+    def __init__(
+        self, home: Path, reader: LogReader, artifact: Artifact | None, settings: Settings, *, folder: Path | None
+    ) -> None:
         self.home = home
+        self.artifact_folder = folder
         self.reader = reader
         self.artifact = artifact
         self.snapshots = home / "snapshots"
@@ -119,7 +122,7 @@ class Learner:
     def run(self, *, snapshot_every_s: float) -> None:
         """Read, fold, publish, until `stop`."""
         self.catch_up()
-        publisher = Publisher(shared_folder(self.home), self.state)
+        publisher = Publisher(shared_folder(self.home), self.state, artifact_folder=self.artifact_folder)
         control = publisher.control
         _say(f"learner ready at position {self.state.position}")
         published = snapshotted = time.monotonic()
@@ -154,7 +157,7 @@ class Learner:
         if self.state.position == self._last_snapshot:
             return
         entry = self._entry or self.reader.entry(self.state.position) or b""
-        counters = {name: int(v) for name, v in zip(COUNTERS, self.state.frame.counters, strict=True)}
+        counters = {name: int(v) for name, v in zip(COUNTERS, self.state.views.frame.counters, strict=True)}
         snapshot = write_snapshot(self.snapshots, self.state, entry=entry, reason=reason, counters=counters)
         self._last_snapshot = snapshot.position
         remove_old(self.snapshots, keep=SNAPSHOTS_KEPT)
@@ -219,7 +222,8 @@ def main(arguments: list[str] | None = None) -> int:
         artifact = read_artifact(options.artifact) if options.artifact else None
         settings = read_settings(options.settings.read_bytes()) if options.settings else Settings()
         reader = LogReader(options.log_url)
-        learner = Learner(options.home, reader, artifact, begin(options.log_url, reader, artifact, settings))
+        settings = begin(options.log_url, reader, artifact, settings)
+        learner = Learner(options.home, reader, artifact, settings, folder=options.artifact)
     except (LogError, LogForeign, ArtifactMissing, ArtifactCorrupt, SettingsInvalid, SnapshotCorrupt) as error:
         _say(f"learner: {error}")
         return 3

@@ -47,13 +47,13 @@ class Monitor:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self.loss = Watched(n=float(state.frame.monitor[0]), total=float(state.frame.monitor[1]))
-        self.arms = [Watched(n=float(row[0]), total=float(row[1])) for row in state.decisions.arms]
+        self.loss = Watched(n=float(state.views.frame.monitor[0]), total=float(state.views.frame.monitor[1]))
+        self.arms = [Watched(n=float(row[0]), total=float(row[1])) for row in state.views.decisions.arms]
 
     def update(self) -> None:
         """Look at the state's totals."""
-        self.loss.reach(*map(float, self._state.frame.monitor), least=EVENTS_PER_UPDATE)
-        for watched, row in zip(self.arms, self._state.decisions.arms, strict=True):
+        self.loss.reach(*map(float, self._state.views.frame.monitor), least=EVENTS_PER_UPDATE)
+        for watched, row in zip(self.arms, self._state.views.decisions.arms, strict=True):
             watched.reach(float(row[0]), float(row[1]), least=1)
 
     def figures(self) -> list[float]:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from online.journal import taken
+from online.settings import settings_text
 from online.state import COLUMNS, State
 from online.tables import Array, Arrays, Column
 
@@ -99,8 +100,9 @@ def map_arena(path: Path, layout: dict[str, Any], *, writable: bool) -> Arrays:
 class Publisher:
     """The learner's end. One at a time for a folder; a new one takes the next generation."""
 
-    def __init__(self, folder: Path, state: State) -> None:
+    def __init__(self, folder: Path, state: State, *, artifact_folder: Path | None = None) -> None:
         self.folder = folder
+        self._artifact_folder = str(artifact_folder.resolve()) if artifact_folder else ""
         self.control = open_control(folder, create=True)
         self._state = state
         self._state_generation = -1
@@ -126,7 +128,7 @@ class Publisher:
     def _finish(self, version: int) -> None:
         state, control = self._state, self.control
         control[POSITION] = state.position
-        control[LEARNING] = state.frame.learning[0]
+        control[LEARNING] = state.views.frame.learning[0]
         control[PUBLISHED_AT_MS] = control[HEARTBEAT_MS] = time.time_ns() // 1_000_000
         control[VERSION] = version
 
@@ -190,6 +192,8 @@ class Publisher:
             "bytes": max(offset, 1),
             "columns": columns,
             "artifact_id": state.artifact_id,
+            "artifact_folder": self._artifact_folder,
+            "settings": settings_text(state.settings),
         }
         sides = []
         for side in (0, 1):

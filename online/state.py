@@ -11,22 +11,22 @@ from blake3 import blake3
 
 from online.artifact import Artifact
 from online.fifo import reindex
-from online.frame import FRAME_COLUMNS, frame, frame_capacity
+from online.frame import FRAME_COLUMNS, frame_capacity
 from online.journal import empty_journal
 from online.recommendation.arrays import (
     LEARNER_COLUMNS,
     forget_items,
     learner_capacity,
-    learners,
     load_artifact,
     rebuild_derived,
 )
-from online.recommendation.attribution import DECISION_COLUMNS, decisions, decisions_capacity, slots
-from online.recommendation.catalogue import CATALOGUE_COLUMNS, catalogue
-from online.rows import add_row, find_row, reindex_rows, rows, rows_capacity, rows_columns
+from online.recommendation.attribution import DECISION_COLUMNS, decisions_capacity
+from online.recommendation.catalogue import CATALOGUE_COLUMNS
+from online.rows import Rows, add_row, find_row, reindex_rows, rows_capacity, rows_columns
 from online.settings import Settings
 from online.tables import Array, Arrays, Column, allocate, grown, reset_row
 from online.text import joined, load_joined, text, text_capacity, write_text
+from online.views import bind
 
 ROWS_AT_START = 256
 TEXT_AT_START = 1 << 14
@@ -44,6 +44,7 @@ COLUMNS: tuple[Column, ...] = (
     *DECISION_COLUMNS,
     *LEARNER_COLUMNS,
 )
+COLUMN_BY_NAME = {column.name: column for column in COLUMNS}
 
 
 class State:
@@ -52,7 +53,6 @@ class State:
     def __init__(self, settings: Settings, artifact: Artifact | None) -> None:
         self.settings = settings
         self.artifact_id = artifact.id if artifact else ""
-        self.columns = {column.name: column for column in COLUMNS}
         capacity = {
             **frame_capacity(settings),
             **rows_capacity("users", ROWS_AT_START),
@@ -70,24 +70,19 @@ class State:
             load_artifact(self, artifact)
 
     def _bind(self) -> None:
-        arrays = self.arrays
-        self.frame = frame(arrays)
-        self.users = rows(arrays, "users")
-        self.items = rows(arrays, "items")
-        self.catalogue = catalogue(arrays)
-        self.decisions = decisions(arrays)
-        self.slots = slots(arrays)
-        self.learners = learners(arrays, self.settings.recommendation)
-        self.id_text = text(arrays, "items", "id")
-        self.about_text = text(arrays, "items", "about")
+        self.views = bind(self.arrays, self.settings)
         self.generation += 1
+
+    def index(self, table: str) -> Rows:
+        """The rows of a growing table, by key."""
+        return self.views.users if table == "users" else self.views.items
 
     # What is in it -------------------------------------------------------------------------------------------------
 
     @property
     def position(self) -> int:
         """Log position of the last record folded."""
-        return int(self.frame.position[0])
+        return int(self.views.frame.position[0])
 
     def count(self, table: str) -> int:
         """Rows of a growing table that were handed out."""
@@ -121,7 +116,7 @@ class State:
     def ensure(self, table: str, new_rows: int) -> None:
         """Room for `new_rows` more rows, up to the table's greatest size. Capacity is no part of the state."""
         most = self.settings.users_max if table == "users" else self.settings.items_max
-        index = self.users if table == "users" else self.items
+        index = self.index(table)
         capacity = index.key.shape[0]
         needed = min(int(index.count[0]) + new_rows, most)
         if needed <= capacity:
@@ -129,7 +124,7 @@ class State:
         while capacity < needed:
             capacity = min(2 * capacity, most)
         self._reallocate({name: n for name, n in rows_capacity(table, capacity).items() if n > 1})
-        reindex_rows(self.users if table == "users" else self.items)
+        reindex_rows(self.index(table))
 
     def _ensure_text(self, name: str, bytes_: int) -> None:
         blob = text(self.arrays, "items", name)
@@ -163,28 +158,28 @@ class State:
                     reset_row(column, self.arrays[column.name], int(row))
         if table == "items":
             self._forget(gone)
-        reindex_rows(self.users if table == "users" else self.items)
+        reindex_rows(self.index(table))
         self.generation += 1
         return many
 
     def _forget(self, gone: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-        lost = np.zeros(self.items.key.shape[0] + 1, np.bool_)
+        lost = np.zeros(self.views.items.key.shape[0] + 1, np.bool_)
         lost[gone] = True
         for column in COLUMNS:
             if column.refers == "items":
                 array = self.arrays[column.name]
                 array[lost[array]] = -1  # -1 indexes the last element, which is never lost
-        forget_items(self.learners, gone)
+        forget_items(self.views.learners, gone)
 
     # Items by id ----------------------------------------------------------------------------------------------------
 
     def item_row(self, key: int) -> int:
         """The item's row, or -1."""
-        return int(find_row(self.items, np.uint64(key)))
+        return int(find_row(self.views.items, np.uint64(key)))
 
     def add_item(self, key: int, item_id: str) -> int:
         """A row for a new item; the caller has made room."""
-        row = int(add_row(self.items, np.uint64(key)))
+        row = int(add_row(self.views.items, np.uint64(key)))
         self.name_item(row, item_id)
         return row
 
@@ -192,12 +187,12 @@ class State:
         """Keep the id of an item whose row a kernel has handed out."""
         content = item_id.encode("utf-8")
         self._ensure_text("id", len(content))
-        write_text(self.id_text, row, content)
+        write_text(self.views.id_text, row, content)
 
     def describe_item(self, row: int, content: bytes) -> None:
         """Keep what is said about an item."""
         self._ensure_text("about", len(content))
-        write_text(self.about_text, row, content)
+        write_text(self.views.about_text, row, content)
 
     # From a canonical form ------------------------------------------------------------------------------------------
 
@@ -225,11 +220,9 @@ class State:
 
     def rebuild(self) -> None:
         """Derived arrays out of the others."""
-        from online.fifo import fifo
-
-        reindex_rows(self.users)
-        reindex_rows(self.items)
-        reindex(fifo(self.arrays, "seen"))
-        reindex(self.decisions.index)
-        rebuild_derived(self.learners)
+        reindex_rows(self.views.users)
+        reindex_rows(self.views.items)
+        reindex(self.views.seen)
+        reindex(self.views.decisions.index)
+        rebuild_derived(self.views.learners)
         self.generation += 1

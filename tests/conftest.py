@@ -1,16 +1,21 @@
-"""Fixtures that several packages' tests share: a real server of the log, started and stopped around a test."""
+"""Fixtures that several packages' tests share: a real server of the log, gone when the test ends."""
 
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# One thread per process: the tests' processes are already as many as there are cores. Set before numba is imported.
+# One thread per process: there are as many of them as cores already. Set before numba is imported.
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 
 from online.log import LogServer
+
+# A kernel is compiled where it is first called, which no deadline of one example allows for.
+hypothesis.settings.register_profile("perennial", deadline=None)
+hypothesis.settings.load_profile("perennial")
 
 
 @pytest.fixture
