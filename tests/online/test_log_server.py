@@ -188,7 +188,7 @@ def test_without_any_server_the_error_says_what_was_looked_for(tmp_path, monkeyp
 
 
 def test_without_the_wheel_a_server_on_path_is_taken(tmp_path, monkeypatch, start_server):
-    """The fallback's path is the real one; the program found on it is the wheel's where the machine has no other."""
+    """The program on PATH is the machine's own; where it has none, the wheel's stands in for it."""
     program = PATH_PROGRAM or find_program()
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "valkey-server").symlink_to(program)

@@ -139,7 +139,7 @@ def test_after_a_kill_of_the_server_under_load_every_acknowledged_record_is_ther
 
 
 class Proxy:
-    """Passes bytes on between a socket of its own and the server's; drops chosen replies by closing the line."""
+    """Passes bytes on to the server and back; drops chosen replies by closing the line."""
 
     def __init__(self, folder, server_path: str, drop: set[int]) -> None:
         self.path = str(folder / "proxy.sock")
