@@ -1,8 +1,8 @@
 """The laws of the house that can be read off the source: who imports whom, what is never unpickled, which
 arithmetic the fold may use, how long a file may be.
 
-Each rule is a function from source text to complaints, and each is tried on planted violations too: a rule that
-finds nothing has to be known to look.
+Each rule is a function from source text to complaints, and each is tried on planted violations too: a rule
+that finds nothing has to be known to look.
 """
 
 import ast
