@@ -23,14 +23,6 @@ class LogUnavailable(LogError):
 class LogWentBack(LogError):
     """The server holds less than it acknowledged before: another data folder, a restore, or a failover."""
 
-    def __init__(self, *, known: int, found: int) -> None:
-        super().__init__(
-            f"the log ends at position {found}, but position {known} was acknowledged: this is another log, "
-            "or one that lost records. Nothing is appended to it. Bring the right data back, or start anew."
-        )
-        self.known = known
-        self.found = found
-
 
 class LogGap(LogError):
     """The next record is not there: trimmed away before it was read, or lost."""

@@ -65,7 +65,7 @@ class LogReader:
 
     def _call(self, *command: str | int, wait_ms: int = 0) -> Any:
         try:
-            self._connection.send_command(*command)  # type: ignore[no-untyped-call]
+            self._connection.send_command(*command)
             return self._connection.read_response(timeout=self._reply_timeout_s + wait_ms / 1000)
         except redis.exceptions.BusyLoadingError as error:
             self._disconnect()
@@ -77,4 +77,4 @@ class LogReader:
             raise LogBroken(str(error)) from error
 
     def _disconnect(self) -> None:
-        self._connection.disconnect()  # type: ignore[no-untyped-call]
+        self._connection.disconnect()

@@ -99,7 +99,7 @@ async def open_wire(url: str, *, on_lost: Callable[[Wire, Exception], None], tim
 
     Raises OSError, TimeoutError, WireLost, hiredis.ReplyError.
     """
-    options: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
+    options: dict[str, Any] = dict(parse_url(url))
     loop = asyncio.get_running_loop()
 
     def make() -> Wire:

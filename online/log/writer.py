@@ -53,6 +53,13 @@ class _Batch(NamedTuple):
     appends: list[_Append]
 
 
+def _went_back(*, known: int, found: int) -> LogWentBack:
+    return LogWentBack(
+        f"the log ends at position {found}, but position {known} was acknowledged: this is another log, or "
+        "one that lost records. Nothing is appended to it. Bring the right data back, or start anew."
+    )
+
+
 class LogWriter:
     """The one writer of a process. Create it anywhere, use it in one event loop.
 
@@ -72,7 +79,7 @@ class LogWriter:
         batch_bytes_max: int = 1 << 20,
         batch_records_max: int = 1_000,
     ) -> None:
-        parse_url(url)  # type: ignore[no-untyped-call]  # a malformed address fails here
+        parse_url(url)  # a malformed address fails here
         self.head = 0  # last position known to be taken
         self.writer_id = secrets.token_hex(8)
         self._url = url
@@ -223,7 +230,7 @@ class LogWriter:
         code, _, rest = reply.partition(" ")
         if code == "WENTBACK":
             self._in_flight = None
-            self._fatal = partial(LogWentBack, known=self.head, found=int(rest))
+            self._fatal = partial(_went_back, known=self.head, found=int(rest))
             self._fail(batch.appends, self._fatal)
             self._fail_all(self._fatal)
             return
@@ -284,7 +291,7 @@ class LogWriter:
             delay_s = min(delay_s * 2, _DELAY_MAX_S)
         if end < self.head:
             wire.abort()
-            self._fatal = partial(LogWentBack, known=self.head, found=end)
+            self._fatal = partial(_went_back, known=self.head, found=end)
             self._give_up()
             return
         self._wire, self._away, self._refuse = wire, None, False
