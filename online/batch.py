@@ -15,7 +15,6 @@ LENGTH = 1024
 EVENT, DECISION, TALLY = 1, 2, 3
 
 
-
 class Batch(NamedTuple):
     """Columns of up to LENGTH records; keys are hash64 of ids, 0 where there is none."""
 

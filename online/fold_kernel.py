@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from online.recommendation.observe import Learners, learn_slate, observe
 
 from online.batch import DECISION, EVENT, Batch, Rules
 from online.fifo import Fifo, find, push
@@ -22,7 +23,6 @@ from online.frame import (
 )
 from online.journal import Journal, touch
 from online.recommendation.attribution import Decisions, Slots, must_close, open_slot, settle, window_closed
-from online.recommendation.observe import Learners, learn_slate, observe
 from online.rows import Rows, add_row, find_row, room
 from online.settings import SLATE_MAX
 
@@ -97,9 +97,7 @@ def close_oldest(frame: Frame, decisions: Decisions, slots: Slots, learners: Lea
         rewards[k] = slots.reward[slot]
         propensities[k] = slots.propensity[slot]
     if frame.learning[0] == 1:
-        learn_slate(
-            learners, journal, decisions.at_ms[row], decisions.context[row], shown, rewards, propensities
-        )
+        learn_slate(learners, journal, decisions.at_ms[row], decisions.context[row], shown, rewards, propensities)
     decisions.cursor[0] = number + 1
 
 

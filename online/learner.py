@@ -17,8 +17,8 @@ import numpy as np
 
 from online.artifact import Artifact, ArtifactCorrupt, ArtifactMissing, read_artifact
 from online.fold import Fold, LogForeign
-from online.log import LogError, LogReader, LogUnavailable, LogWentBack, LogWriter, connect, require_durable
 from online.frame import COUNTERS
+from online.log import LogError, LogReader, LogUnavailable, LogWentBack, LogWriter, connect, require_durable
 from online.monitor import Monitor
 from online.publication import (
     DIGEST_ANSWERED,

@@ -21,6 +21,7 @@ from online.recommendation.arrays import (
     rebuild_derived,
 )
 from online.recommendation.attribution import DECISION_COLUMNS, decisions_capacity
+from online.recommendation.backbone import read_backbone
 from online.recommendation.catalogue import CATALOGUE_COLUMNS
 from online.rows import Rows, add_row, find_row, reindex_rows, rows_capacity, rows_columns
 from online.settings import Settings
@@ -64,13 +65,14 @@ class State:
         }
         self.arrays: Arrays = allocate(COLUMNS, capacity)
         self.journal = empty_journal()
+        self._backbone = read_backbone(artifact.tensors) if artifact else None
         self.generation = 0  # grows with every reallocation: who holds views must take new ones
         self._bind()
         if artifact:
             load_artifact(self, artifact)
 
     def _bind(self) -> None:
-        self.views = bind(self.arrays, self.settings)
+        self.views = bind(self.arrays, self.settings, self._backbone)
         self.generation += 1
 
     def index(self, table: str) -> Rows:
@@ -102,6 +104,17 @@ class State:
         for name in TEXTS:
             named[f"items.{name}_joined"] = joined(text(self.arrays, "items", name), self.count("items"))
         yield from sorted(named.items())
+
+    def parameters(self) -> dict[str, Array]:
+        """What learning shares between users, by name: live rows, views. Frozen learning leaves all of it as it is."""
+        return {
+            column.name: column.live(
+                self.arrays[column.name],
+                self.count(column.table) if column.table in GROWING else self._rows(column),
+            )
+            for column in LEARNER_COLUMNS
+            if column.table != "users" and not column.derived
+        }
 
     def digest(self) -> str:
         """BLAKE3 over name, dtype, shape and bytes of every canonical array, and the artifact's id; 32 hex digits."""

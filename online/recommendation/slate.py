@@ -24,9 +24,7 @@ def allow_available(catalogue: Catalogue, key: Any, count: int, at_ms: int, allo
     """allowed: [>= count] bool, set to whether an item is there and for sale at `at_ms`."""
     for row in range(count):
         allowed[row] = (
-            key[row] != 0
-            and catalogue.available_from_ms[row] <= at_ms
-            and at_ms < catalogue.available_until_ms[row]
+            key[row] != 0 and catalogue.available_from_ms[row] <= at_ms and at_ms < catalogue.available_until_ms[row]
         )
 
 

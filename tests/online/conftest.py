@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import pytest
 
@@ -10,7 +11,7 @@ from online.records import Act, Begin, Decision, Event, ItemUpsert, Record, Tall
 from online.settings import Settings, settings_text
 from online.state import State
 
-type Entries = list[tuple[int, Record]]
+Entries = list[tuple[int, Record]]
 
 
 def stream(
@@ -30,10 +31,19 @@ def stream(
             shown = tuple(f"i{chance.randrange(items)}" for _ in range(n))
             decided.append(
                 Decision(
-                    decision_id=f"d{k}", user_id=user, at_ms=now_ms, received_ms=now_ms, read_position=k, arm=k % 2,
-                    n=n, item_ids=shown, scores=pack_floats([0.0] * n), propensities=pack_floats([0.5] * n),
-                    because=pack_because([[(0, 0.0)] * 3] * n), context=context,
-                )  # fmt: skip
+                    decision_id=f"d{k}",
+                    user_id=user,
+                    at_ms=now_ms,
+                    received_ms=now_ms,
+                    read_position=k,
+                    arm=k % 2,
+                    n=n,
+                    item_ids=shown,
+                    scores=pack_floats([0.0] * n),
+                    propensities=pack_floats([0.5] * n),
+                    because=pack_because([[(0, 0.0)] * 3] * n),
+                    context=context,
+                )
             )
             records.append(decided[-1])
         elif drawn < 0.23:
@@ -51,10 +61,12 @@ def stream(
                     event_type=chance.choice(("click", "watch", "like", "dislike", "rating", "search")),
                     user_id=answers.user_id if answers else user,
                     item_id=chance.choice(answers.item_ids) if answers else f"i{chance.randrange(items)}",
-                    at_ms=now_ms, received_ms=now_ms, value=chance.choice((None, 0.1, 0.9, 5.0)),
+                    at_ms=now_ms,
+                    received_ms=now_ms,
+                    value=chance.choice((None, 0.1, 0.9, 5.0)),
                     decision_id=answers.decision_id if answers else ("d-unknown" if chance.random() < 0.05 else None),
                     context=context,
-                )  # fmt: skip
+                )
             )
     return list(enumerate(records, start=1))
 
@@ -64,7 +76,7 @@ def fold_in_batches(settings: Settings, entries: Entries, cuts: Iterable[int] = 
     state = State(settings, None)
     fold = Fold(state)
     places = [0, *sorted(set(cuts)), len(entries)]
-    for first, last in zip(places, places[1:], strict=False):
+    for first, last in pairwise(places):
         fold.entries(entries[first:last])
     return state
 

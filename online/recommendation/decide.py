@@ -1,0 +1,268 @@
+"""Decide a slate: candidates → exact scores → rules → exploration → slate, a pure function of state and request.
+
+The same code answers a request in a worker, ranks in a replay, and decides again in a reproduction. What it needs is
+in the views (of one log position), in the champion where the user's arm is the champion's, and in the request.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numba import njit
+from online.recommendation.score import explain, score_all
+
+from online.artifact import Artifact
+from online.batch import context_keys
+from online.chance import hash64, uniform
+from online.recommendation.arrays import EXPERTS, Learners
+from online.recommendation.catalogue import Catalogue
+from online.recommendation.slate import POOL_BEYOND, POOL_MAX, allow_available, best_rows, pick_slate
+from online.records import BECAUSE_TERMS, Decision, pack_because, pack_floats
+from online.rows import Rows, find_row
+from online.settings import CONTEXT_FEATURES_MAX, SLATE_MAX, Settings
+from online.state import COLUMN_BY_NAME, State
+from online.views import Views, bind, read_only
+
+_ARM_DRAW = 1 << 32  # a draw's number that no position uses
+
+
+class Because(msgspec.Struct, frozen=True):
+    """A part of a score: the expert's name and what it added."""
+
+    expert: str
+    contribution: float
+
+
+class Recommended(msgspec.Struct, frozen=True):
+    """One position of a slate, as a client sees it."""
+
+    item_id: str
+    position: int  # from 1
+    score: float
+    propensity: float  # P(this item here | the ones above it)
+    because: list[Because]
+
+
+class Request(NamedTuple):
+    """What is asked, as it will stand in the log."""
+
+    decision_id: str
+    user_id: str
+    n: int
+    at_ms: int
+    context: dict[str, str] | None = None
+    candidates: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+
+
+def arm_of(settings: Settings, user_id: str) -> int:
+    """0 live, 1 champion: a fixed share of the users, by hash of user and seed."""
+    drawn = uniform(np.uint64(settings.seed), np.uint64(hash64(user_id)), _ARM_DRAW)
+    return int(drawn < settings.champion_share)
+
+
+class Champion:
+    """The frozen artifact as learners: its parameters never move, the hidden states it reads follow the users."""
+
+    def __init__(self, settings: Settings, artifact: Artifact) -> None:
+        views = bind(read_only(State(settings, artifact).arrays, COLUMN_BY_NAME), settings)
+        self.items = views.items
+        self.learners = views.learners
+
+
+@njit(cache=True)
+def decide_slate(
+    users: Rows,
+    items: Rows,
+    catalogue: Catalogue,
+    learners: Learners,
+    scored_key: Any,
+    user: np.uint64,
+    at_ms: int,
+    context: Any,
+    candidates: Any,
+    restricted: bool,
+    exclude: Any,
+    caps: Any,
+    n: int,
+    exploration: float,
+    seed: np.uint64,
+    decision: np.uint64,
+    scores: Any,
+    allowed: Any,
+    pool: Any,
+    rows: Any,
+    propensities: Any,
+    terms: Any,
+) -> int:
+    """Fill rows [n], propensities [n] and terms [n, experts]; how many positions are filled.
+
+    scored_key: keys of the rows that `learners` can score; a row that holds another item now is not theirs.
+    """
+    count = min(items.count[0], scored_key.shape[0])
+    user_row = find_row(users, user)
+    allow_available(catalogue, items.key, count, at_ms, allowed)
+    for row in range(count):
+        if scored_key[row] != items.key[row]:
+            allowed[row] = False
+    if restricted:
+        for row in range(count):
+            scores[row] = 0.0
+        for k in range(candidates.shape[0]):
+            row = find_row(items, candidates[k])
+            if 0 <= row < count:
+                scores[row] = 1.0
+        for row in range(count):
+            allowed[row] = allowed[row] and scores[row] == 1.0
+    for k in range(exclude.shape[0]):
+        row = find_row(items, exclude[k])
+        if 0 <= row < count:
+            allowed[row] = False
+    score_all(learners, user_row, at_ms, context, count, scores)
+    pooled = best_rows(scores, allowed, count, pool)
+    filled = pick_slate(scores, pool, pooled, catalogue, caps, n, exploration, seed, decision, rows, propensities)
+    for k in range(filled):
+        explain(learners, user_row, at_ms, context, rows[k], terms[k])
+    return filled
+
+
+class Slate(NamedTuple):
+    """What was decided, by rows of the items' table."""
+
+    rows: list[int]
+    scores: list[float]
+    propensities: list[float]
+    because: list[list[tuple[int, float]]]
+    unknown: tuple[str, ...]  # candidates that nothing is known of, after all others
+
+    def recorded(
+        self,
+        request: Request,
+        *,
+        item_id: Callable[[int], str],
+        arm: int,
+        read_position: int,
+        artifact_id: str,
+        received_ms: int,
+        staleness_ms: int,
+        client: str,
+    ) -> tuple[Decision, list[Recommended]]:
+        """The record for the log, and the positions for the answer."""
+        ids = (*map(item_id, self.rows), *self.unknown)
+        scores = self.scores + [0.0] * len(self.unknown)
+        propensities = self.propensities + [1.0] * len(self.unknown)
+        because = self.because + [[(0, 0.0)] * BECAUSE_TERMS for _ in self.unknown]
+        record = Decision(
+            decision_id=request.decision_id,
+            user_id=request.user_id,
+            at_ms=request.at_ms,
+            received_ms=received_ms,
+            read_position=read_position,
+            arm=arm,
+            n=request.n,
+            item_ids=ids,
+            scores=pack_floats(scores),
+            propensities=pack_floats(propensities),
+            because=pack_because(because),
+            context=request.context,
+            candidates=request.candidates,
+            exclude=request.exclude,
+            artifact_id=artifact_id,
+            staleness_ms=staleness_ms,
+            client=client,
+        )
+        return record, recommended(ids, scores, propensities, because)
+
+
+def recommended(
+    ids: tuple[str, ...], scores: list[float], propensities: list[float], because: list[list[tuple[int, float]]]
+) -> list[Recommended]:
+    """The positions of a slate, as a client sees them."""
+    return [
+        Recommended(
+            item_id, k + 1, score, propensity, [Because(EXPERTS[expert], part) for expert, part in parts if part != 0.0]
+        )
+        for k, (item_id, score, propensity, parts) in enumerate(zip(ids, scores, propensities, because, strict=True))
+    ]
+
+
+def _keys(ids: tuple[str, ...] | None) -> Any:
+    return np.array([hash64(one) for one in ids] if ids else [], np.uint64)
+
+
+class Decider:
+    """Decides requests; holds the buffers that doing so takes. Not to be used by two threads at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._caps = np.array([cap.most for cap in settings.caps], np.int64)
+        self._seed = np.uint64(settings.seed)
+        self._rows = np.zeros(SLATE_MAX, np.int64)
+        self._propensities = np.zeros(SLATE_MAX, np.float64)
+        self._terms = np.zeros((SLATE_MAX, len(EXPERTS)), np.float32)
+        self._context = np.zeros(CONTEXT_FEATURES_MAX, np.uint64)
+        self._scores = np.empty(0, np.float32)
+        self._allowed = np.empty(0, np.bool_)
+
+    def decide(self, views: Views, champion: Champion | None, request: Request) -> Slate:
+        """The slate for `request` from the state in `views`."""
+        capacity = views.items.key.shape[0]
+        if self._scores.shape[0] != capacity:
+            self._scores = np.empty(capacity, np.float32)
+            self._allowed = np.empty(capacity, np.bool_)
+        self._context[:] = 0
+        for k, key in enumerate(context_keys(request.context)):
+            self._context[k] = key
+        n = min(request.n, SLATE_MAX)
+        pool = np.empty(POOL_MAX if len(self._caps) else n + POOL_BEYOND, np.int64)
+        filled = decide_slate(
+            views.users,
+            views.items,
+            views.catalogue,
+            views.learners if champion is None else with_users(champion.learners, views.learners),
+            views.items.key if champion is None else champion.items.key,
+            np.uint64(hash64(request.user_id)),
+            request.at_ms,
+            self._context,
+            _keys(request.candidates),
+            request.candidates is not None,
+            _keys(request.exclude),
+            self._caps,
+            n,
+            self._settings.exploration,
+            self._seed,
+            np.uint64(hash64(request.decision_id)),
+            self._scores,
+            self._allowed,
+            pool,
+            self._rows,
+            self._propensities,
+            self._terms,
+        )
+        rows: list[int] = self._rows[:filled].tolist()
+        return Slate(
+            rows=rows,
+            scores=self._scores[self._rows[:filled]].tolist(),
+            propensities=self._propensities[:filled].astype(np.float32).tolist(),
+            because=[_largest(terms) for terms in self._terms[:filled].tolist()],
+            unknown=self._unknown(views, request, n - filled),
+        )
+
+    def _unknown(self, views: Views, request: Request, room: int) -> tuple[str, ...]:
+        """Candidates that have no row: nothing speaks for them, and nobody may lose them either."""
+        if not request.candidates or room <= 0:
+            return ()
+        excluded = set(request.exclude or ())
+        new = [c for c in request.candidates if find_row(views.items, np.uint64(hash64(c))) < 0 and c not in excluded]
+        return tuple(dict.fromkeys(new))[:room]
+
+
+def _largest(terms: list[float]) -> list[tuple[int, float]]:
+    order = sorted(range(len(terms)), key=lambda expert: (-abs(terms[expert]), expert))[:BECAUSE_TERMS]
+    return [(expert, terms[expert]) for expert in order] + [(0, 0.0)] * (BECAUSE_TERMS - len(order))
+
+
+def with_users(learners: Learners, live: Learners) -> Learners:
+    """The champion's parameters over the users' own state, which is the same for both arms."""
+    return learners._replace(users=live.users)
