@@ -1,8 +1,9 @@
 """From bytes to values: strict JSON, each object's keys once, nothing that cannot be written again.
 
-msgspec decodes (it refuses NaN, 1e999 and lone surrogates). Two things it does not tell: that a key came twice (the
-last one wins silently, in every JSON library), and, where a whole batch is refused because of one token, which of
-its entries held it. Both are answered by a second, slower reading that is only done when there is reason to.
+msgspec decodes (it refuses NaN, 1e999 and lone surrogates). Two things it does not tell: that a key came
+twice (the last one wins silently, in every JSON library), and, where a whole batch is refused because of
+one token, which of its entries held it. Both are answered by a second, slower reading that is only done
+when there is reason to.
 """
 
 import json
@@ -21,6 +22,14 @@ _DIGITS_MAX = 30
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """The value in `body`. Raises Problem (malformed_json, too_deep, duplicate_key, invalid_request)."""
+    value = decode_once(decoder, body)
+    if has_duplicate_key(body):
+        raise Problem("duplicate_key")
+    return value
+
+
+def decode_once(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """As `decode`, without the search for duplicate keys: the caller has a cheaper proof."""
     try:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -29,8 +38,6 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise Problem("too_deep") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem("malformed_json", malformed_detail(error)) from error
-    if has_duplicate_key(body):
-        raise Problem("duplicate_key")
     return value
 
 
@@ -57,10 +64,12 @@ def has_duplicate_key(body: bytes) -> bool:
 
 
 def keys_are_single(raw: bytes, *, keys: int, colons_in_strings: int) -> bool:
-    """A proof, in one pass of memchr, that an object of `keys` known keys has none twice; False proves nothing.
+    """A proof, in one pass of memchr, that an object of `keys` known keys has none twice; False proves
+    nothing.
 
-    Every key, repeated ones included, brings a colon. Where the text has as many colons as the decoded value has
-    keys and colons inside strings, no key is left over. An escape could hide a colon, so it voids the proof.
+    Every key, repeated ones included, brings a colon. Where the text has as many colons as the decoded
+    value has keys and colons inside strings, no key is left over. An escape could hide a colon, so it voids
+    the proof.
     """
     return raw.count(b":") == keys + colons_in_strings and b"\\" not in raw
 
@@ -68,8 +77,8 @@ def keys_are_single(raw: bytes, *, keys: int, colons_in_strings: int) -> bool:
 def lenient(body: bytes) -> Any:
     """Python's own reading of a body that msgspec refused: NaN, infinities and lone surrogates become values.
 
-    Only for finding out which entry of a batch holds them; each is then rejected by name. Raises Problem where the
-    body is no JSON even so.
+    Only for finding out which entry of a batch holds them; each is then rejected by name. Raises Problem
+    where the body is no JSON even so.
     """
     try:
         return json.loads(body.decode("utf-8"), object_pairs_hook=_unique_or_marked, parse_int=_bounded_int)
@@ -87,14 +96,16 @@ class Repeated(dict[str, Any]):
 
 
 def check_encodable(value: Any, pointer: str = "") -> None:
-    """Raises Fault where a leniently read value holds what JSON cannot: a non-finite number, a lone surrogate."""
+    """Raises Fault where a leniently read value holds what JSON cannot: a non-finite number, a lone
+    surrogate.
+    """
     match value:
         case Repeated():
             raise Fault("duplicate_key", "An object has the same key twice.", pointer=pointer)
         case dict():
             for key, inner in value.items():
                 _check_text(key, pointer)
-                check_encodable(inner, f"{pointer}/{key}")
+                check_encodable(inner, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
         case list():
             for index, inner in enumerate(value):
                 check_encodable(inner, f"{pointer}/{index}")

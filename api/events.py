@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from api.body import check_encodable, decode, has_duplicate_key, keys_are_single, lenient
+from api.body import check_encodable, has_duplicate_key, keys_are_single, lenient
 from api.identifiers import make_id
 from api.problems import Fault, Pointer, Problem, fault_of
 from api.schemas import VALUE_MAX, EventRequest, EventsEnvelope, Rejected
@@ -21,9 +21,11 @@ _event = msgspec.json.Decoder(EventRequest)
 
 
 class RecentEvents:
-    """Ids of the events that this worker has appended, durably: a bounded hint that saves the log a duplicate.
+    """Ids of the events that this worker has appended, durably: a bounded hint that saves the log a
+    duplicate.
 
-    The fold deduplicates by its own table; what is not known here, or known to another worker, is counted there.
+    The fold deduplicates by its own table; what is not known here, or known to another worker, is counted
+    there.
     """
 
     def __init__(self, *, entries_max: int = _RECENT_MAX) -> None:
@@ -34,7 +36,9 @@ class RecentEvents:
         return event_id in self._ids
 
     def add(self, event_ids: Collection[str]) -> None:
-        """Called after the append is durable, never before: a failed append must not turn its retry into a duplicate."""
+        """Called after the append is durable, never before: a failed append must not turn its retry into a
+        duplicate.
+        """
         for event_id in event_ids:
             self._ids[event_id] = None
         while len(self._ids) > self._entries_max:
@@ -82,7 +86,9 @@ def read_batch(
 
 
 def _entries(body: bytes) -> list[Any]:
-    """The batch's entries: raw JSON each, or, where one of them spoils the whole text, Python's reading of it."""
+    """The batch's entries: raw JSON each, or, where one of them spoils the whole text, Python's reading of
+    it.
+    """
     try:
         envelope = _envelope.decode(body)
     except msgspec.ValidationError as error:
@@ -92,7 +98,8 @@ def _entries(body: bytes) -> list[Any]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _entries_leniently(body)
     if body.count(b'"events"') > 1 and has_duplicate_key(body):
-        # A value may read "events" too; only where the outer object has the key twice is the batch itself in doubt.
+        # A value may read "events" too; only where the outer object has the key twice is the batch itself
+        # in doubt.
         _entries_leniently(body)
     return list(envelope.events)
 
@@ -210,5 +217,7 @@ def _keys_and_colons(request: EventRequest) -> tuple[int, int]:
             colons += value.count(":")
         elif type(value) is dict:
             keys += len(value)
-            colons += sum(key.count(":") + (inner.count(":") if type(inner) is str else 0) for key, inner in value.items())
+            colons += sum(
+                key.count(":") + (inner.count(":") if type(inner) is str else 0) for key, inner in value.items()
+            )
     return keys, colons

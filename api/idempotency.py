@@ -1,8 +1,9 @@
 """The same request again gives the same answer again: `Idempotency-Key`, per worker and bounded.
 
-This is the convenience half. What must hold across workers, restarts and years holds by the ids inside the log:
-a decision is one per decision_id, an event is one per event_id, and both are made from the key where a request has
-the key and not the id. What this memory adds is the first answer's very bytes, and the refusal of a reused key.
+This is the convenience half. What must hold across workers, restarts and years holds by the ids inside the
+log: a decision is one per decision_id, an event is one per event_id, and both are made from the key where a
+request has the key and not the id. What this memory adds is the first answer's very bytes, and the refusal
+of a reused key.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """Decision and event ids: ordered by time, and not to be guessed (RFC 9562, version 7).
 
-An id holds its millisecond, so a decision older than the fold's tables is still found in the log by a search over
-time. An id made from an Idempotency-Key holds none (version 8): it must be the same whenever the request is repeated.
+An id holds its millisecond, so a decision older than the fold's tables is still found in the log by a
+search over time. An id made from an Idempotency-Key holds none (version 8): it must be the same whenever
+the request is repeated.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """Every error that the service answers with, on one page: RFC 9457 `application/problem+json`.
 
-The law of this file: no answer repeats what a client sent, because what cannot be decoded cannot be encoded either
-(a lone surrogate in an echoed input is how a 422 becomes a 500). An error names the place by a JSON pointer, says
-what was expected, and how to cure it.
+The law of this file: no answer repeats what a client sent, because what cannot be decoded cannot be encoded
+either (a lone surrogate in an echoed input is how a 422 becomes a 500). An error names the place by a JSON
+pointer, says what was expected, and how to cure it.
 """
 
 import re
@@ -14,7 +14,9 @@ MEDIA_TYPE = b"application/problem+json"
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One entry of the catalogue. `status` is that of a whole request; an event's own code carries none of its own."""
+    """One entry of the catalogue. `status` is that of a whole request; an event's own code carries none of
+    its own.
+    """
 
     code: str
     status: int
@@ -25,37 +27,128 @@ class Kind(msgspec.Struct, frozen=True):
 CATALOGUE: dict[str, Kind] = {
     kind.code: kind
     for kind in (
-        Kind("malformed_json", 400, "The body is not JSON", "Send UTF-8 JSON (RFC 8259): no NaN, no Infinity, no lone surrogates."),
-        Kind("too_deep", 400, "The body is nested too deeply", "Nothing in this API nests deeper than five levels."),
+        Kind(
+            "malformed_json",
+            400,
+            "The body is not JSON",
+            "Send UTF-8 JSON (RFC 8259): no NaN, no Infinity, no lone surrogates.",
+        ),
+        Kind(
+            "too_deep",
+            400,
+            "The body is nested too deeply",
+            "Nothing in this API nests deeper than five levels.",
+        ),
         Kind("header_invalid", 400, "A header cannot be read", "See the header's description in /docs."),
-        Kind("not_found", 404, "There is nothing at this address", "See /docs for every address; a trailing slash is one too many."),
-        Kind("decision_unknown", 404, "No such decision", "Use the decision_id of an answer; decisions leave with the log's retention."),
+        Kind(
+            "not_found",
+            404,
+            "There is nothing at this address",
+            "See /docs for every address; a trailing slash is one too many.",
+        ),
+        Kind(
+            "decision_unknown",
+            404,
+            "No such decision",
+            "Use the decision_id of an answer; decisions leave with the log's retention.",
+        ),
         Kind("problem_unknown", 404, "No such problem", "See /problems for all of them."),
-        Kind("method_not_allowed", 405, "This address does not answer to this method", "The `Allow` header lists those it answers to."),
-        Kind("decision_conflict", 409, "This decision_id has been used for another request", "Send a new decision_id, or none: then one is made."),
+        Kind(
+            "method_not_allowed",
+            405,
+            "This address does not answer to this method",
+            "The `Allow` header lists those it answers to.",
+        ),
+        Kind("body_timeout", 408, "The body did not arrive in time", "Send the whole body within 15 seconds."),
+        Kind(
+            "decision_conflict",
+            409,
+            "This decision_id has been used for another request",
+            "Send a new decision_id, or none: then one is made.",
+        ),
         Kind("body_too_large", 413, "The body is too large", "Send fewer events or items in one call."),
-        Kind("unsupported_media_type", 415, "The body is not declared as JSON", "Send `Content-Type: application/json`, with no `Content-Encoding`."),
-        Kind("invalid_request", 422, "The request does not fit its schema", "See `errors`: each names a place in the body and what was expected there."),
-        Kind("duplicate_key", 422, "An object has the same key twice", "Send each key once: which of two values is meant cannot be known."),
-        Kind("idempotency_key_reused", 422, "This Idempotency-Key came with another body before", "Use a new key for a new request; repeat a request with the very same body."),
+        Kind(
+            "unsupported_media_type",
+            415,
+            "The body is not declared as JSON",
+            "Send `Content-Type: application/json`, with no `Content-Encoding`.",
+        ),
+        Kind(
+            "invalid_request",
+            422,
+            "The request does not fit its schema",
+            "See `errors`: each names a place in the body and what was expected there.",
+        ),
+        Kind(
+            "duplicate_key",
+            422,
+            "An object has the same key twice",
+            "Send each key once: which of two values is meant cannot be known.",
+        ),
+        Kind(
+            "idempotency_key_reused",
+            422,
+            "This Idempotency-Key came with another body before",
+            "Use a new key for a new request; repeat a request with the very same body.",
+        ),
         Kind("internal", 500, "The service failed", "This is a defect: report it with its request_id."),
-        Kind("log_unavailable", 503, "The log cannot be written now, so nothing was accepted", "Send the same request again after `Retry-After` seconds; nothing is counted twice."),
-        Kind("learner_not_ready", 503, "The learner has not published its first parameters", "Wait for /readyz; `perennial doctor` names what is missing."),
-        Kind("learner_behind", 503, "This worker has not learned up to X-Min-Position yet", "Ask again after `Retry-After` seconds, or leave the header out."),
+        Kind(
+            "log_unavailable",
+            503,
+            "The log cannot be written now, so nothing was accepted",
+            "Send the same request again after `Retry-After` seconds; nothing is counted twice.",
+        ),
+        Kind(
+            "learner_not_ready",
+            503,
+            "The learner has not published its first parameters",
+            "Wait for /readyz; `perennial doctor` names what is missing.",
+        ),
+        Kind(
+            "learner_behind",
+            503,
+            "This worker has not learned up to X-Min-Position yet",
+            "Ask again after `Retry-After` seconds, or leave the header out.",
+        ),
         # What can be wrong with one event or one item of a batch; it rejects itself, not the batch.
         Kind("wrong_type", 422, "A field has the wrong type", "See the schema of the call in /docs."),
         Kind("missing_field", 422, "A required field is missing", "See the schema of the call in /docs."),
-        Kind("unknown_field", 422, "A field is not known", "Check its spelling against the schema in /docs; what was known about the moment goes into `context`."),
-        Kind("unknown_event_type", 422, "This event_type is not known", "Use one of the types listed in /docs."),
+        Kind(
+            "unknown_field",
+            422,
+            "A field is not known",
+            "Check its spelling in /docs; what was known about the moment goes into `context`.",
+        ),
+        Kind(
+            "unknown_event_type",
+            422,
+            "This event_type is not known",
+            "The detail lists the known ones; the settings add others.",
+        ),
         Kind("empty_id", 422, "An id is empty", "Ids have 1 to 256 characters."),
         Kind("id_too_long", 422, "An id is too long", "Ids have 1 to 256 characters."),
-        Kind("id_not_printable", 422, "An id holds control characters or is not valid Unicode", "Use printable characters."),
+        Kind(
+            "id_not_printable",
+            422,
+            "An id holds control characters or is not valid Unicode",
+            "Use printable characters.",
+        ),
         Kind("not_finite", 422, "A number is not finite", "Leave the field out where there is no value."),
         Kind("value_out_of_range", 422, "A number is out of its range", "See the schema of the call in /docs."),
-        Kind("time_malformed", 422, "A time cannot be read", "Send RFC 3339 with an offset, such as 2026-01-31T12:00:00Z, or Unix milliseconds as an integer."),
-        Kind("time_in_future", 422, "A time is more than an hour ahead", "Check the sender's clock; without the field the arrival counts."),
+        Kind(
+            "time_malformed",
+            422,
+            "A time cannot be read",
+            "Send RFC 3339 with an offset, such as 2026-01-31T12:00:00Z, or Unix milliseconds as an integer.",
+        ),
+        Kind(
+            "time_in_future",
+            422,
+            "A time is more than an hour ahead",
+            "Check the sender's clock; without the field the arrival counts.",
+        ),
     )
-}  # fmt: skip
+}
 
 
 class Pointer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -128,7 +221,9 @@ class Problem(Exception):
 
 
 class Fault(Exception):
-    """One thing wrong with one value: becomes an entry of `rejected` in a batch, or a 422 for a whole request."""
+    """One thing wrong with one value: becomes an entry of `rejected` in a batch, or a 422 for a whole
+    request.
+    """
 
     def __init__(self, code: str, detail: str, *, pointer: str = "") -> None:
         self.code = code
@@ -146,7 +241,8 @@ _PATH_PART = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]|\[\.\.\.\]")
 
 
 def pointer_of(path: str) -> str:
-    """A JSON pointer from msgspec's path; where msgspec does not say the index or key, the pointer stops before it.
+    """A JSON pointer from msgspec's path; where msgspec does not say the index or key, the pointer stops
+    before it.
 
     >>> pointer_of("$.events[3].value")
     '/events/3/value'

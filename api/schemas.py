@@ -1,7 +1,9 @@
-"""What goes in and out over HTTP: one set of structs that decodes the calls, encodes the answers and makes /docs.
+"""What goes in and out over HTTP: one set of structs that decodes the calls, encodes the answers and makes
+/docs.
 
-Requests refuse unknown fields, so that a misspelt one is not silently without effect. Ids may be sent as strings or
-integers and are strings ever after. Times are RFC 3339 with an offset, or integer Unix milliseconds.
+Requests refuse unknown fields, so that a misspelt one is not silently without effect. Ids may be sent as
+strings or integers and are strings ever after. Times are RFC 3339 with an offset, or integer Unix
+milliseconds.
 """
 
 from typing import Annotated, Literal
@@ -9,18 +11,18 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from online.recommendation.decide import Recommended
 from online.records import BATCH_EVENTS_MAX, ID_LENGTH_MAX
+from online.settings import CONTEXT_FEATURES_MAX, SLATE_MAX
 
-N_MAX = 100
 CANDIDATES_MAX = 10_000
-CONTEXT_KEYS_MAX = 32
 FEATURES_MAX = 64
 VALUE_MAX = 1e9
 BODY_BYTES_MAX = 4 * 1024 * 1024
 
 Id = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)] | int
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})] | int
-Context = Annotated[dict[str, str | int], Meta(max_length=CONTEXT_KEYS_MAX)]
+Context = Annotated[dict[str, str | int], Meta(max_length=CONTEXT_FEATURES_MAX)]
 Feature = str | int | float | bool | list[str]
 
 
@@ -31,7 +33,7 @@ class RecommendationRequest(Struct, forbid_unknown_fields=True):
     """A slate of `n` items for one user."""
 
     user_id: Id
-    n: Annotated[int, Meta(ge=1, le=N_MAX)] = 10
+    n: Annotated[int, Meta(ge=1, le=SLATE_MAX)] | UnsetType = UNSET
     context: Context | None = None
     candidates: Annotated[list[Id], Meta(min_length=1, max_length=CANDIDATES_MAX)] | None = None
     exclude: Annotated[list[Id], Meta(max_length=CANDIDATES_MAX)] | None = None
@@ -39,25 +41,10 @@ class RecommendationRequest(Struct, forbid_unknown_fields=True):
     decision_id: Id | None = None
 
 
-class Because(Struct, frozen=True):
-    """One expert's share in a score; the shares of all experts sum to it, the largest are given."""
-
-    expert: str
-    contribution: float
-
-
-class RecommendedItem(Struct, frozen=True):
-    """One position of a slate. `propensity` is P(this item here | the items above it)."""
-
-    item_id: str
-    position: int
-    score: float
-    propensity: float
-    because: list[Because]
-
-
 class ModelOfDecision(Struct, frozen=True):
-    """Which state answered. `recorded` is false where the log was unavailable: such a decision cannot be rewarded."""
+    """Which state answered. `recorded` is false where the log was unavailable: such a decision cannot be
+    rewarded.
+    """
 
     artifact: str
     position: int
@@ -70,7 +57,7 @@ class RecommendationReply(Struct, frozen=True):
     """A slate, best first."""
 
     decision_id: str
-    items: list[RecommendedItem]
+    items: list[Recommended]
     model: ModelOfDecision
 
 
@@ -78,16 +65,18 @@ class RecommendationReply(Struct, frozen=True):
 
 
 class EventRequest(Struct, forbid_unknown_fields=True):
-    """What a user did with an item. Without `event_id` one is made, and a repeated send cannot be recognised."""
+    """What a user did with an item. Without `event_id` one is made, and a repeated send cannot be
+    recognised.
+    """
 
     event_type: str
     user_id: str | int
     item_id: str | int
-    event_id: str | int | None | UnsetType = UNSET
-    occurred_at: str | int | None | UnsetType = UNSET
-    value: float | None | UnsetType = UNSET
-    decision_id: str | int | None | UnsetType = UNSET
-    context: dict[str, str | int] | None | UnsetType = UNSET
+    event_id: str | int | UnsetType | None = UNSET
+    occurred_at: str | int | UnsetType | None = UNSET
+    value: float | UnsetType | None = UNSET
+    decision_id: str | int | UnsetType | None = UNSET
+    context: dict[str, str | int] | UnsetType | None = UNSET
 
 
 class EventsEnvelope(Struct, forbid_unknown_fields=True):
@@ -162,7 +151,7 @@ class DecisionReply(Struct, frozen=True):
     decided_at: str
     received_at: str
     n: int
-    items: list[RecommendedItem]
+    items: list[Recommended]
     model: ModelOfDecision
     log_position: int
     context: dict[str, str] | None = None
@@ -178,11 +167,15 @@ class Percentiles(Struct, frozen=True):
 
 
 class StateReply(Struct, frozen=True):
-    """Where the answering worker is. received = applied + duplicate + late + rejected, at `position`."""
+    """`digest` is that of the state at `position`; the worker may have learned more since
+    (`learned_position`).
+
+    received = applied + duplicate + late + rejected. The digest is null where the learner did not answer in
+    time.
+    """
 
     position: int
     digest: str | None
-    digest_position: int | None
     artifact: str
     learning: Literal["on", "frozen"]
     received: int
@@ -191,6 +184,7 @@ class StateReply(Struct, frozen=True):
     late: int
     rejected: int
     freshness_ms: Percentiles
+    learned_position: int
     log_head: int
     users: int
     items: int

@@ -82,7 +82,11 @@ def event_time_ms(value: str | int, received_ms: int, pointer: str) -> int:
     found = time_ms(value, pointer)
     if found > received_ms + AHEAD_MAX_MS:
         ahead_s = (found - received_ms) // 1_000
-        raise Fault("time_in_future", f"The time is {ahead_s} s ahead of its arrival, 3600 s at most.", pointer=pointer)
+        raise Fault(
+            "time_in_future",
+            f"The time is {ahead_s} s ahead of its arrival, 3600 s at most.",
+            pointer=pointer,
+        )
     return found
 
 

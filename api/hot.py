@@ -1,0 +1,234 @@
+"""The edge of the service, in bare ASGI: the two calls that everything waits for, and what all calls share.
+
+A request for a slate or with events never enters the framework: its body is read, answered and written
+here, which is worth a factor of about two in requests per CPU second. Everything else passes through to the
+framework's app, under the same request ids, the same limit of the body's size and the same last resort for
+defects.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import structlog
+
+from api.feedback import take_events
+from api.idempotency import Answer
+from api.problems import MEDIA_TYPE, Problem
+from api.recommendations import recommend
+from api.schemas import BODY_BYTES_MAX
+from api.service import Answering, Call, Service
+from api.settings import BODY_TIMEOUT_S
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_JSON = b"application/json"
+_REQUEST_ID_MAX = 128
+
+log = structlog.get_logger("perennial.edge")
+
+
+class ClientWentAway(Exception):
+    """The connection closed before the body was complete: there is nobody to answer."""
+
+
+class Edge:
+    """ASGI in, ASGI out."""
+
+    def __init__(self, app: App, service: Service) -> None:
+        self._app = app
+        self._service = service
+        self._hot: dict[str, tuple[str, Answering]] = {
+            "/v1/recommendations": ("recommendations", recommend),
+            "/v1/events": ("events", take_events),
+        }
+        self._request_ids = RequestIds()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        hot = self._hot.get(scope["path"]) if scope["method"] == "POST" else None
+        if hot is None:
+            await self._pass(scope, receive, send)
+            return
+        started = time.perf_counter()
+        name, answering = hot
+        request_id = ""
+        try:
+            headers = Headers(scope["headers"])
+            request_id = self._request_ids.of(headers)
+            body = await read_body(receive, headers)
+            call = Call(
+                body=body,
+                request_id=request_id,
+                idempotency_key=headers.text(b"idempotency-key"),
+                min_position=headers.text(b"x-min-position"),
+            )
+            answer = await self._service.once(name, call, answering)
+            await respond(send, answer, request_id)
+            status = answer.status
+        except Problem as problem:
+            await refuse(send, problem, request_id)
+            status = problem.status
+        except ClientWentAway:
+            return
+        except Exception as error:
+            log.exception("defect", call=name, request_id=request_id, error=type(error).__name__)
+            await refuse(send, Problem("internal"), request_id)
+            status = 500
+        self._service.metrics.answered(name, status, time.perf_counter() - started)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        headers = Headers(scope["headers"])
+        request_id = self._request_ids.of(headers)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode("latin-1")),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientWentAway:
+            return
+        except Exception as error:
+            # The framework has answered already where it could; the traceback belongs in the log either way.
+            log.exception("defect", path=scope["path"][:256], request_id=request_id, error=type(error).__name__)
+            if status == 0:
+                await refuse(send, Problem("internal"), request_id)
+                status = 500
+        route = scope.get("route")
+        name = getattr(route, "name", None) or "other"
+        self._service.metrics.answered(name, status, time.perf_counter() - started)
+
+
+class Headers:
+    """The few headers that matter here, by one look through the list."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        self._found = dict(raw)
+
+    def get(self, name: bytes) -> bytes | None:
+        return self._found.get(name)
+
+    def text(self, name: bytes) -> str | None:
+        value = self._found.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
+class RequestIds:
+    """The client's own id where it is fit to be repeated, else one of ours: process, then a count."""
+
+    def __init__(self) -> None:
+        self._prefix = os.urandom(6).hex()
+        self._count = 0
+
+    def of(self, headers: Headers) -> str:
+        given = headers.text(b"x-request-id")
+        if given and len(given) <= _REQUEST_ID_MAX and given.isascii() and given.isprintable():
+            return given
+        self._count += 1
+        return f"{self._prefix}-{self._count:x}"
+
+
+async def read_body(receive: Receive, headers: Headers) -> bytes:
+    """The whole body, within its limits of kind, size and time. Raises Problem, ClientWentAway."""
+    declared = headers.get(b"content-type")
+    if declared != _JSON and not _is_json(declared):
+        raise Problem("unsupported_media_type")
+    if headers.get(b"content-encoding") not in (None, b"identity"):
+        raise Problem("unsupported_media_type", "Compressed bodies are not read.")
+    length = headers.get(b"content-length")
+    if length is not None and length.isdigit() and int(length) > BODY_BYTES_MAX:
+        raise _too_large()
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientWentAway
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await _rest_of_body(receive, body)
+        except TimeoutError as error:
+            raise Problem("body_timeout") from error
+    if len(body) > BODY_BYTES_MAX:
+        raise _too_large()
+    return body
+
+
+async def _rest_of_body(receive: Receive, first: bytes) -> bytes:
+    parts, size = [first], len(first)
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientWentAway
+        part = message.get("body", b"")
+        size += len(part)
+        if size > BODY_BYTES_MAX:
+            raise _too_large()
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _too_large() -> Problem:
+    return Problem("body_too_large", f"A body has {BODY_BYTES_MAX} bytes at most.")
+
+
+def _is_json(declared: bytes | None) -> bool:
+    if declared is None:
+        return False
+    kind = declared.split(b";", 1)[0].strip().lower()
+    return kind == _JSON or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+
+
+async def respond(send: Send, answer: Answer, request_id: str) -> None:
+    """Write a finished answer."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": [
+                (b"content-type", _JSON),
+                (b"content-length", b"%d" % len(answer.body)),
+                (b"x-request-id", request_id.encode("latin-1")),
+                *answer.headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def refuse(send: Send, problem: Problem, request_id: str) -> None:
+    """Write a problem."""
+    body = problem.body(request_id)
+    await send(
+        {
+            "type": "http.response.start",
+            "status": problem.status,
+            "headers": [
+                (b"content-type", MEDIA_TYPE),
+                (b"content-length", b"%d" % len(body)),
+                (b"x-request-id", request_id.encode("latin-1")),
+                *problem.headers(),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,173 @@
+"""One worker of the service: the model in shared memory, the log, and what both are asked for.
+
+Reads never wait for learning, and never for the log: decisions are answered from memory while the log is
+away.
+"""
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from api.events import RecentEvents
+from api.idempotency import Answer, Replays
+from api.identifiers import clock_ms
+from api.metrics import Metrics
+from api.problems import Problem
+from api.settings import ServiceSettings
+from online import records
+from online.live import LearnerNotReady, LiveModel
+from online.log import LogError, LogReader, LogUnavailable, LogWriter
+
+T = TypeVar("T")
+
+_ATTACH_EVERY_S = 0.1
+_SILENT_MS = 3_000
+_RECENT_DECISIONS_MAX = 20_000
+
+log = structlog.get_logger("perennial.service")
+
+
+class Call:
+    """One request, read: its body and the headers that change what is done with it."""
+
+    __slots__ = ("body", "idempotency_key", "min_position", "request_id")
+
+    def __init__(
+        self,
+        *,
+        body: bytes,
+        request_id: str,
+        idempotency_key: str | None = None,
+        min_position: str | None = None,
+    ) -> None:
+        self.body = body
+        self.request_id = request_id
+        self.idempotency_key = idempotency_key
+        self.min_position = min_position
+
+
+class Service:
+    """What the routes stand on. Create it anywhere; start and stop it in the event loop that uses it."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.metrics = Metrics(settings.metrics_folder)
+        self.writer = LogWriter(settings.log_url)
+        self.reader = LogReader(settings.log_url)
+        self.replays = Replays()
+        self.recent_events = RecentEvents()
+        self.recent_decisions: OrderedDict[str, int] = OrderedDict()
+        self._reading = asyncio.Lock()
+        self._model: LiveModel | None = None
+        self._attaching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect to the log and look for the learner; neither has to be there yet."""
+        await self.writer.start()
+        self._attaching = asyncio.create_task(self._attach())
+
+    async def stop(self) -> None:
+        """What was acknowledged is on the disk already: only what is under way is waited for."""
+        if self._attaching is not None:
+            self._attaching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._attaching
+        await self.writer.close()
+        self.reader.close()
+
+    async def _attach(self) -> None:
+        while True:
+            try:
+                model = await asyncio.to_thread(LiveModel.attach, self.settings.home)
+            except LearnerNotReady:
+                await asyncio.sleep(_ATTACH_EVERY_S)
+                continue
+            await asyncio.to_thread(_warm, model)
+            self._model = model
+            log.info("attached", position=model.position, artifact=model.artifact_id)
+            # A learner that stopped takes its shared memory away; its successor's is another.
+            while clock_ms() - model.heartbeat_ms < _SILENT_MS:
+                await asyncio.sleep(1.0)
+            await self._wait_for_successor(model)
+
+    async def _wait_for_successor(self, silent: LiveModel) -> None:
+        """Until the learner gives a sign of life, here or in another shared memory. Meanwhile the old one
+        answers.
+        """
+        log.warning("learner silent", position=silent.position)
+        while clock_ms() - silent.heartbeat_ms >= _SILENT_MS:
+            await asyncio.sleep(_ATTACH_EVERY_S)
+            try:
+                successor = await asyncio.to_thread(LiveModel.attach, self.settings.home)
+            except LearnerNotReady:
+                continue
+            if clock_ms() - successor.heartbeat_ms < _SILENT_MS:
+                return
+
+    @property
+    def model_if_ready(self) -> LiveModel | None:
+        return self._model
+
+    @property
+    def model(self) -> LiveModel:
+        """Raises Problem until the learner has published once."""
+        if self._model is None:
+            raise Problem("learner_not_ready", retry_after_s=1)
+        return self._model
+
+    @property
+    def home(self) -> Path:
+        return self.settings.home
+
+    async def append(self, entries: list[records.Record]) -> int:
+        """The position of the last one, once all are durable. Raises Problem where the log cannot take
+        them.
+        """
+        try:
+            return await self.writer.append([records.encode(entry) for entry in entries])
+        except LogUnavailable as error:
+            raise Problem("log_unavailable", retry_after_s=max(1, round(error.retry_after_s))) from error
+        except LogError as error:
+            # An operator has to look; until then it is as unavailable to the client as a server that is away.
+            log.error("log refused", reason=str(error))
+            raise Problem("log_unavailable", retry_after_s=30) from error
+
+    async def entry(self, position: int) -> bytes | None:
+        """The record at a position. Raises Problem where the log cannot be read."""
+        return await self.read(lambda: self.reader.entry(position))
+
+    async def read(self, reading: Callable[[], T]) -> T:
+        """What `reading` gets out of `self.reader`, off the event loop, one at a time. Raises Problem."""
+        async with self._reading:
+            try:
+                return await asyncio.to_thread(reading)
+            except LogError as error:
+                raise Problem("log_unavailable", "The log cannot be read now.", retry_after_s=1) from error
+
+    def remember_decision(self, decision_id: str, position: int) -> None:
+        """So that a repeated request finds its first answer before the fold has reached it."""
+        self.recent_decisions[decision_id] = position
+        if len(self.recent_decisions) > _RECENT_DECISIONS_MAX:
+            self.recent_decisions.popitem(last=False)
+
+    async def once(self, address: str, call: Call, answer: "Answering") -> Answer:
+        """`answer(call)`, or what it answered to the same Idempotency-Key before."""
+        if call.idempotency_key is None:
+            return await answer(self, call)
+        return await self.replays.once(address, call.idempotency_key, call.body, lambda: answer(self, call))
+
+
+def _warm(model: LiveModel) -> None:
+    """Decide once, for nobody: the kernels are compiled or loaded now and not inside the first request."""
+    now_ms = clock_ms()
+    model.recommend(decision_id="warm", user_id="warm", n=1, at_ms=now_ms, received_ms=now_ms)
+    model.knows_event("warm")
+    model.decision_position("warm")
+
+
+Answering = Callable[[Service, Call], Awaitable[Answer]]

@@ -1,0 +1,454 @@
+"""The processes of one home folder: the log's server, the learner, the workers; started in order, restarted
+when they die, stopped in order, and gone when the supervisor is gone.
+
+    server ← learner ← workers          each needs the ones to its left; stopping goes from right to left
+
+The listening socket belongs to the supervisor, so a connection that arrives while a worker is being
+restarted waits in the socket's queue instead of being refused. Children ask the kernel to be ended with
+their parent (PR_SET_PDEATHSIG, which is tied to the thread that started them: everything here happens in
+the main thread).
+"""
+
+import contextlib
+import fcntl
+import http.client
+import ipaddress
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from online.artifact import Artifact, ArtifactMissing, read_artifact
+from online.log import LogReader, LogServer, connect, require_durable
+from online.records import Begin, decode
+
+_LAUNCH = Path(__file__).resolve().parent.parent / "online" / "log" / "launch.py"
+_CONFIGURATION_EXIT = 3  # a child that ends so cannot be helped by starting it again
+_DELAY_FIRST_S, _DELAY_MAX_S, _STEADY_S = 0.1, 10.0, 30.0
+_BACKLOG = 1024
+
+
+class StartRefused(Exception):
+    """The service cannot start as asked; the message says why, and what would do."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What `perennial up` was asked for. `port` 0 takes a free one; `workers` 1 or more."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    redis_url: str | None = None
+    artifact: Path | None = None
+    settings: Path | None = None
+    snapshot_every_s: float = 300.0
+    ready_timeout_s: float = 300.0
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a running service is found; stands in run/address.json."""
+
+    url: str
+    docs: str
+    dashboard: str
+    log_url: str
+    home: str
+    pid: int
+    artifact: str
+
+
+class Child:
+    """One supervised process."""
+
+    def __init__(self, name: str, start: Callable[[], "subprocess.Popen[bytes]"]) -> None:
+        self.name = name
+        self._start = start
+        self._delay_s = _DELAY_FIRST_S
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+        self.due = 0.0  # when it is started again
+        self.restarts = 0
+
+    def start(self) -> None:
+        self.process = self._start()
+        self.started = time.monotonic()
+
+    def died(self) -> int | None:
+        """The exit code of a child that has ended since the last look."""
+        if self.process is None:
+            return None
+        code = self.process.poll()
+        if code is None:
+            return None
+        self.process = None
+        if time.monotonic() - self.started > _STEADY_S:
+            self._delay_s = _DELAY_FIRST_S
+        self.due = time.monotonic() + self._delay_s
+        self._delay_s = min(_DELAY_MAX_S, self._delay_s * 2)
+        return code
+
+    def stop(self, *, timeout_s: float) -> None:
+        """SIGTERM, then SIGKILL."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+class Supervisor:
+    """One service. `start`, then `watch` until a signal, then `stop`; or `run` for all three."""
+
+    def __init__(self, options: Options, *, say: Callable[[str], None]) -> None:
+        refuse_open_host(options.host)
+        self._options = options
+        self._say = say
+        self._server: LogServer | None = None
+        self._children: list[Child] = []
+        self._listening: socket.socket | None = None
+        self._lock: IO[str] | None = None
+        self.address: Address | None = None
+
+    # Starting
+
+    def start(self) -> Address:
+        """Everything up and ready. Raises StartRefused, and what the log's server and checks raise."""
+        options = self._options
+        options.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = _take_lock(options.home)
+        self._listening = _listen(options.host, options.port)
+        log_url = self._start_log()
+        artifact = self._artifact(log_url)
+        environment = self._environment()
+        self._children = [
+            Child("learner", lambda: self._spawn(self._learner_command(log_url, artifact), environment)),
+            *(
+                Child(f"worker {number}", lambda: self._spawn(self._worker_command(log_url), environment))
+                for number in range(1, options.workers + 1)
+            ),
+        ]
+        for child in self._children:
+            child.start()
+        self._wait_ready()
+        host, port = self._listening.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.address = Address(
+            url=url,
+            docs=f"{url}/docs",
+            dashboard=f"{url}/",
+            log_url=log_url,
+            home=str(options.home),
+            pid=os.getpid(),
+            artifact=artifact.id if artifact else "",
+        )
+        _write_json(self._run / "address.json", msgspec.to_builtins(self.address))
+        return self.address
+
+    @property
+    def _run(self) -> Path:
+        return self._options.home / "run"
+
+    def _start_log(self) -> str:
+        if self._options.redis_url is not None:
+            url = self._options.redis_url
+        else:
+            self._server = LogServer.start(self._options.home / "log")
+            url = self._server.url
+        client = connect(url)
+        try:
+            require_durable(client)
+        finally:
+            client.close()
+        return url
+
+    def _artifact(self, log_url: str) -> Artifact | None:
+        """The artifact asked for, kept in the home; without one, the one that this home's log began from."""
+        kept = self._options.home / "artifacts"
+        if self._options.artifact is not None:
+            artifact = read_artifact(self._options.artifact)
+            _keep_artifact(self._options.artifact, kept / artifact.id)
+            return artifact
+        reader = LogReader(log_url)
+        try:
+            payload = reader.entry(1)
+        finally:
+            reader.close()
+        begun = decode(payload) if payload is not None else None
+        if not isinstance(begun, Begin) or not begun.artifact_id:
+            return None
+        try:
+            return read_artifact(kept / begun.artifact_id)
+        except ArtifactMissing as error:
+            raise StartRefused(
+                f"this home's log began from artifact {begun.artifact_id}, which is not under {kept}; "
+                f"name its folder with --artifact"
+            ) from error
+
+    def _environment(self) -> dict[str, str]:
+        metrics = self._run / "metrics"
+        shutil.rmtree(metrics, ignore_errors=True)
+        metrics.mkdir(parents=True)
+        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(metrics), "PYTHONUNBUFFERED": "1"}
+        # One thread each: processes are how this service scales, and idle pools only disturb each other.
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+            environment.setdefault(name, "1")
+        return environment
+
+    def _learner_command(self, log_url: str, artifact: Artifact | None) -> list[str]:
+        command = ["-m", "online.learner", "--home", str(self._options.home), "--log-url", log_url]
+        command += ["--snapshot-every-s", str(self._options.snapshot_every_s)]
+        if artifact is not None:
+            command += ["--artifact", str(self._options.home / "artifacts" / artifact.id)]
+        if self._options.settings is not None:
+            command += ["--settings", str(self._options.settings)]
+        return command
+
+    def _worker_command(self, log_url: str) -> list[str]:
+        assert self._listening is not None
+        descriptor = str(self._listening.fileno())
+        return [
+            "-m",
+            "api.worker",
+            "--home",
+            str(self._options.home),
+            "--log-url",
+            log_url,
+            "--fd",
+            descriptor,
+        ]
+
+    def _spawn(self, command: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+        assert self._listening is not None
+        launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), sys.executable, *command]
+        return subprocess.Popen(
+            launcher,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),
+            pass_fds=(self._listening.fileno(),),
+            start_new_session=True,  # Ctrl-C is the supervisor's to act on, in its own order
+        )
+
+    def _wait_ready(self) -> None:
+        assert self._listening is not None
+        host, port = self._listening.getsockname()[:2]
+        deadline = time.monotonic() + self._options.ready_timeout_s
+        told = time.monotonic()
+        while True:
+            red = _unready(host, port)
+            if not red:
+                return
+            for child in self._children:
+                code = child.died()
+                if code is not None:
+                    raise StartRefused(f"the {child.name} ended with code {code}; its message stands above")
+            if time.monotonic() > deadline:
+                raise StartRefused(f"not ready after {self._options.ready_timeout_s:g} s: {red}")
+            if time.monotonic() - told > 5.0:
+                told = time.monotonic()
+                self._say(f"waiting: {red}")
+            time.sleep(0.05)
+
+    # Watching
+
+    def watch(self) -> int:
+        """Keep everything running until SIGTERM or SIGINT; the signal's number."""
+        with _signals() as (wakeup, received):
+            while not received:
+                now = time.monotonic()
+                due = [child.due for child in self._children if child.process is None]
+                timeout = min([1.0, *(max(0.0, at - now) for at in due)])
+                select.select([wakeup], [], [], timeout)
+                with contextlib.suppress(BlockingIOError):
+                    wakeup.recv(4096)
+                self._revive()
+            return received[0]
+
+    def _revive(self) -> None:
+        if self._server is not None and not self._server.alive():
+            self._say("the log's server died; starting it again")
+            self._server.stop()
+            self._server = LogServer.start(self._options.home / "log")
+        for child in self._children:
+            code = child.died()
+            if code is not None:
+                self._say(f"the {child.name} ended with code {code}; starting it again")
+            if child.process is None and time.monotonic() >= child.due:
+                child.restarts += 1
+                child.start()
+
+    # Stopping
+
+    def stop(self) -> None:
+        """Workers finish what is under way, the learner takes its snapshot, the server stops."""
+        if self._listening is not None:
+            self._listening.close()
+        workers = [child for child in self._children if child.name != "learner"]
+        for child in workers:
+            if child.process is not None:
+                child.process.terminate()
+        for child in workers:
+            child.stop(timeout_s=15.0)
+        for child in self._children:
+            child.stop(timeout_s=120.0)
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+        if self.address is not None:
+            (self._run / "address.json").unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
+
+    def run(self, on_ready: Callable[[Address], None]) -> int:
+        """Start, tell, watch, stop. 0 after SIGTERM or SIGINT."""
+        try:
+            with _interruptible():
+                on_ready(self.start())
+            self.watch()
+            return 0
+        finally:
+            self.stop()
+
+
+def refuse_open_host(host: str) -> None:
+    """Raises StartRefused for any address that another machine could reach: nothing is protected by keys
+    yet.
+    """
+    if host == "localhost":
+        return
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        raise StartRefused(
+            f"refusing to listen on {host}: no keys are configured, so everyone who reaches it could read "
+            f"and write. Listen on 127.0.0.1 and put a proxy with authentication in front of it."
+        )
+
+
+def read_address(home: Path) -> Address | None:
+    """Where this home's service runs, None where it does not."""
+    try:
+        return msgspec.json.decode((home / "run" / "address.json").read_bytes(), type=Address)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise StartRefused(
+            f"cannot listen on {host}:{port} ({error.strerror}): choose another with --port, or 0 for a free one"
+        ) from error
+    listening.listen(_BACKLOG)
+    return listening
+
+
+def _take_lock(home: Path) -> IO[str]:
+    run = home / "run"
+    run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = (run / "lock").open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "another process"
+        lock.close()
+        raise StartRefused(f"{home} is served already, by {holder}; stop it, or use another --home") from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()}")
+    lock.flush()
+    return lock
+
+
+def _keep_artifact(source: Path, kept: Path) -> None:
+    if kept.exists() or source.resolve() == kept.resolve():
+        return
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    temporary = kept.with_name(f".{kept.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(source, temporary)
+    temporary.rename(kept)
+
+
+def _unready(host: str, port: int) -> str:
+    """What /readyz says is missing; empty once nothing is."""
+    connection = http.client.HTTPConnection(host, port, timeout=2.0)
+    try:
+        connection.request("GET", "/readyz")
+        reply: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, json.JSONDecodeError):
+        return "no worker answers yet"
+    finally:
+        connection.close()
+    return "; ".join(f"{check['name']}: {check['found']}" for check in reply.get("checks", ()) if not check["ok"])
+
+
+def _write_json(path: Path, content: Any) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.rename(path)
+
+
+class Interrupted(Exception):
+    """A signal asked for the end before the service was ready."""
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Inside, SIGTERM ends the start as Ctrl-C does."""
+
+    def interrupt(number: int, _: object) -> None:
+        raise Interrupted(f"ended by signal {number} while starting")
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[tuple[socket.socket, list[int]]]:
+    """A socket that becomes readable with every signal, and the ends that were asked for."""
+    reading, writing = socket.socketpair()
+    reading.setblocking(False)
+    writing.setblocking(False)
+    received: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+    wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    try:
+        yield reading, received
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        reading.close()
+        writing.close()

@@ -1,0 +1,53 @@
+"""One worker of the service: `python -m api.worker`, started by the supervisor on a socket that it already
+listens on.
+"""
+
+import argparse
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM, then finish what is under way."""
+    parser = argparse.ArgumentParser(prog="python -m api.worker", description=main.__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--log-url", required=True)
+    parser.add_argument("--fd", type=int, required=True, help="the listening socket, inherited")
+    options = parser.parse_args(arguments)
+
+    import uvicorn
+
+    from api.app import create_app
+    from api.settings import ServiceSettings, read_secret
+    from api.talk import configure_logs
+
+    configure_logs()
+    metrics_folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    settings = ServiceSettings(
+        home=options.home,
+        log_url=options.log_url,
+        secret=read_secret(options.home),
+        metrics_folder=Path(metrics_folder) if metrics_folder else None,
+    )
+    config = uvicorn.Config(
+        create_app(settings),
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        log_level=logging.WARNING,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        timeout_keep_alive=75,
+    )
+    listening = socket.socket(fileno=options.fd)
+    uvicorn.Server(config).run(sockets=[listening])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
