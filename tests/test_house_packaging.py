@@ -1,0 +1,128 @@
+"""One distribution with four packages, the same versions on every machine, and make targets that exist."""
+
+import re
+import stat
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+
+
+def locked(name: str) -> dict[str, str]:
+    """package -> its lines in the lock."""
+    text = (ROOT / name).read_text("utf-8")
+    blocks = re.findall(r"^([a-z0-9-]+)==(\S+).*?(?=^[a-z0-9-]+==|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    starts = list(re.finditer(r"^([a-z0-9-]+)==", text, re.MULTILINE))
+    ends = [start.start() for start in starts[1:]] + [len(text)]
+    found: dict[str, str] = {}
+    for start, end in zip(starts, ends, strict=True):
+        found[start[1]] = found.get(start[1], "") + text[start.start() : end]
+    return found
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_locked_version_has_hashes(lock):
+    assert [name for name, lines in locked(lock).items() if "--hash=sha256:" not in lines] == []
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_the_lock_names_no_registry(lock):
+    assert "http" not in (ROOT / lock).read_text("utf-8").replace("httpcore", "").replace("httptools", "").replace(
+        "httpx", ""
+    )
+
+
+def test_the_lock_satisfies_every_declared_dependency():
+    everything = [(name, "requirements.lock") for name in PROJECT["dependencies"]]
+    everything += [(name, "requirements-dev.lock") for name in PROJECT["optional-dependencies"]["dev"]]
+    for line, lock in everything:
+        requirement = Requirement(line)
+        versions = re.findall(rf"^{requirement.name}==(\S+)", locked(lock)[requirement.name], re.MULTILINE)
+        assert versions
+        assert all(requirement.specifier.contains(version) for version in versions), line
+
+
+def test_the_lock_for_development_holds_the_same_versions_as_the_lock_for_serving():
+    serving, development = (
+        set(re.findall(r"^([a-z0-9-]+==\S+)", (ROOT / lock).read_text("utf-8"), re.MULTILINE)) for lock in LOCKS
+    )
+    assert serving < development
+
+
+def test_torch_is_not_in_the_lock_because_its_build_is_the_machines_choice():
+    assert all("torch" not in locked(lock) for lock in LOCKS)
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"), [("2.13.0", True), ("2.13.0+cpu", True), ("2.14.0", False), ("2.9.1", False)]
+)
+def test_the_range_of_torch_ends_at_the_newest_version_that_was_tried(version, fits):
+    specifier: SpecifierSet = Requirement(PROJECT["optional-dependencies"]["batch"][0]).specifier
+    assert (Version(version) in specifier) is fits
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "lint", "bench", "clean", "help", "setup"])
+def test_make_knows_the_target(target):
+    said = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+
+
+def test_an_up_to_date_environment_is_not_installed_again(tmp_path):
+    """With a stamp newer than what it is made from, make setup runs nothing."""
+    for name in ("Makefile", "pyproject.toml", "requirements-dev.lock"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".installed").touch()
+    said = subprocess.run(["make", "setup"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "Nothing to be done" in said.stdout or said.stdout == ""
+    (tmp_path / "pyproject.toml").touch()
+    said = subprocess.run(["make", "-n", "setup"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "--require-hashes" in said.stdout
+
+
+def test_the_check_before_a_change_is_a_program_that_runs_tests_and_linters():
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & stat.S_IXUSR
+    text = script.read_text("utf-8")
+    assert "make test" in text
+    assert "make lint" in text
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+
+
+def test_the_command_line_is_installed_from_the_place_that_the_project_says():
+    module, _, function = PROJECT["scripts"]["perennial"].partition(":")
+    source = (ROOT / Path(*module.split("."))).with_suffix(".py").read_text("utf-8")
+    assert f"def {function}(" in source
+
+
+def test_files_that_the_packages_read_travel_with_them():
+    """Every file beside the sources is of a kind that package-data lists."""
+    kinds = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]["*"]
+    listed = subprocess.run(
+        ["git", "ls-files", "online", "batch", "api", "simulations"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    beside = [Path(name) for name in listed.stdout.split() if not name.endswith(".py")]
+    assert [str(path) for path in beside if not any(path.match(kind) for kind in kinds)] == []
+
+
+def test_the_licence_is_the_whole_apache_licence():
+    text = (ROOT / "LICENSE").read_text("utf-8")
+    assert PROJECT["license"] == "Apache-2.0"
+    assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+    assert len(text) > 10_000
