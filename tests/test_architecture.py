@@ -68,9 +68,7 @@ def aliases(tree: ast.AST) -> dict[str, str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for name in node.names:
-                known[name.asname or name.name.split(".")[0]] = (
-                    name.name if name.asname else name.name.split(".")[0]
-                )
+                known[name.asname or name.name.split(".")[0]] = name.name if name.asname else name.name.split(".")[0]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for name in node.names:
                 known[name.asname or name.name] = f"{node.module}.{name.name}"
@@ -97,9 +95,7 @@ FORBIDDEN_IMPORTS = {
     "api": ("batch", "simulations", "torch"),
     "simulations": ("fastapi", "starlette", "uvicorn"),
 }
-COMPOSITION_ROOT = Path(
-    "api/command.py"
-)  # puts the parts together; imports the heavy ones inside its functions
+COMPOSITION_ROOT = Path("api/command.py")  # puts the parts together; imports the heavy ones inside its functions
 
 
 def import_direction(path: Path, source: str) -> Iterator[str]:
@@ -378,9 +374,7 @@ def no_hidden_inputs(path: Path, source: str) -> Iterator[str]:
 def test_the_fold_imports_no_clock_no_chance_no_environment_no_network():
     pure = [path for path in sources("online") if any(path.is_relative_to(part) for part in PURE)]
     assert all((ROOT / part).exists() for part in PURE)
-    assert (
-        "\n".join(f"{p}: {c}" for p in pure for c in no_hidden_inputs(p, (ROOT / p).read_text("utf-8"))) == ""
-    )
+    assert "\n".join(f"{p}: {c}" for p in pure for c in no_hidden_inputs(p, (ROOT / p).read_text("utf-8"))) == ""
 
 
 @pytest.mark.parametrize(
@@ -405,9 +399,7 @@ def readable_file(path: Path, source: str) -> Iterator[str]:
             yield f"line {number}: unfinished work belongs into an issue"
     for node in ast.walk(ast.parse(source)):
         match node:
-            case ast.Raise(
-                exc=ast.Call(func=ast.Name(id="NotImplementedError")) | ast.Name(id="NotImplementedError")
-            ):
+            case ast.Raise(exc=ast.Call(func=ast.Name(id="NotImplementedError")) | ast.Name(id="NotImplementedError")):
                 yield f"line {node.lineno}: a stub"
             case (
                 ast.ExceptHandler(type=None, body=[ast.Pass()])
@@ -443,12 +435,8 @@ def test_nothing_generated_or_large_is_in_the_repository():
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
     files = [ROOT / name for name in listed.stdout.split("\0") if name]
-    large = [
-        str(path.relative_to(ROOT)) for path in files if path.is_file() and path.stat().st_size > 1 << 20
-    ]
+    large = [str(path.relative_to(ROOT)) for path in files if path.is_file() and path.stat().st_size > 1 << 20]
     generated = [
-        str(path.relative_to(ROOT))
-        for path in files
-        if path.suffix in (".pyc", ".nbi", ".nbc", ".pkl", ".pt")
+        str(path.relative_to(ROOT)) for path in files if path.suffix in (".pyc", ".nbi", ".nbc", ".pkl", ".pt")
     ]
     assert large + generated == []

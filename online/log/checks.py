@@ -35,9 +35,7 @@ def check_server(client: redis.Redis, *, keys: LogKeys | None = None) -> list[Ch
         return [
             _version(info),
             _append_only(info),
-            _setting(
-                client, "appendfsync", "always", "without it, acknowledged records die with a power cut"
-            ),
+            _setting(client, "appendfsync", "always", "without it, acknowledged records die with a power cut"),
             _setting(
                 client,
                 "no-appendfsync-on-rewrite",

@@ -35,9 +35,7 @@ class LogReader:
         where the next record is not there although later ones are, LogUnavailable where the server is away.
         """
         wait = ("BLOCK", block_ms) if block_ms > 0 else ()
-        reply = self._call(
-            "XREAD", "COUNT", count, *wait, "STREAMS", self._log, f"{after}-0", wait_ms=block_ms
-        )
+        reply = self._call("XREAD", "COUNT", count, *wait, "STREAMS", self._log, f"{after}-0", wait_ms=block_ms)
         if not reply:
             return []
         records = [(int(name[:-2]), fields[1]) for name, fields in reply[0][1]]

@@ -35,9 +35,7 @@ _LAUNCH = Path(__file__).with_name("launch.py")
 class LogServer:
     """A running server. `url` for clients, `pid`, `program`; `alive()`, `stop()`."""
 
-    def __init__(
-        self, *, folder: Path, program: Path, socket: Path, process: "subprocess.Popen[bytes]", lock: IO[str]
-    ):
+    def __init__(self, *, folder: Path, program: Path, socket: Path, process: "subprocess.Popen[bytes]", lock: IO[str]):
         self.folder = folder
         self.program = program
         self.url = f"unix://{quote(str(socket))}"
@@ -64,9 +62,7 @@ class LogServer:
         Raises LogInUse, LogServerMissing, LogServerFailed (with the end of the server's own log).
         """
         if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError(
-                "start the log's server from the main thread: it ends with the thread that started it"
-            )
+            raise RuntimeError("start the log's server from the main thread: it ends with the thread that started it")
         folder = folder.resolve()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _take_lock(folder, lock_timeout_s)
@@ -117,9 +113,7 @@ class LogServer:
                     OSError,
                 ) as error:  # not listening yet, or loading its data
                     if time.monotonic() > deadline:
-                        raise LogServerFailed(
-                            self._report(f"did not answer in {timeout_s:g} s: {error}")
-                        ) from error
+                        raise LogServerFailed(self._report(f"did not answer in {timeout_s:g} s: {error}")) from error
                     time.sleep(0.005)
         finally:
             client.close()
@@ -178,16 +172,12 @@ def program_version(program: Path) -> tuple[int, int]:
 def _refuse_older_program(program: Path, folder: Path) -> None:
     # Redis before 7.0 knows one append-only file and would start empty beside the folder of the newer ones.
     if (folder / "appendonlydir").exists() and program_version(program) < (7, 0):
-        raise LogServerFailed(
-            f"{folder} was written by a newer server than {program}, which would not see its records"
-        )
+        raise LogServerFailed(f"{folder} was written by a newer server than {program}, which would not see its records")
 
 
 def _take_lock(folder: Path, timeout_s: float) -> IO[str]:
     lock = (folder / "lock").open("a+", encoding="utf-8")
-    deadline = (
-        time.monotonic() + timeout_s
-    )  # a server that is ending with its killed parent lets go in a moment
+    deadline = time.monotonic() + timeout_s  # a server that is ending with its killed parent lets go in a moment
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

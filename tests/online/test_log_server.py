@@ -16,12 +16,7 @@ from online.log import LogInUse, LogServer, LogServerFailed, LogServerMissing, c
 from online.log.server import find_program, program_version
 
 PATH_PROGRAM = next(
-    (
-        p
-        for name in ("valkey-server", "redis-server")
-        for f in os.get_exec_path()
-        if (p := Path(f) / name).exists()
-    ),
+    (p for name in ("valkey-server", "redis-server") for f in os.get_exec_path() if (p := Path(f) / name).exists()),
     None,
 )
 
@@ -126,9 +121,7 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_server(log_server):
     assert os.getsid(log_server.pid) != os.getsid(0)
 
 
-def test_a_folder_too_deep_for_a_socket_address_gets_a_short_one_elsewhere(
-    tmp_path, start_server, monkeypatch
-):
+def test_a_folder_too_deep_for_a_socket_address_gets_a_short_one_elsewhere(tmp_path, start_server, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     server = start_server(deep)

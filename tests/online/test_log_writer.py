@@ -38,9 +38,7 @@ def test_sixty_four_concurrent_appenders_get_their_records_in_order_next_to_each
             answers = []
             for turn in range(20):
                 size = 1 + (name + turn) % 4
-                answers.append(
-                    (await writer.append([b"%d/%d/%d" % (name, turn, part) for part in range(size)]), size)
-                )
+                answers.append((await writer.append([b"%d/%d/%d" % (name, turn, part) for part in range(size)]), size))
             return answers
 
         answers = await asyncio.gather(*map(appender, range(64)))
