@@ -49,9 +49,8 @@ class Network(nn.Module):
         self.config = config
         self.items = nn.Embedding(items, d)
         self.input_gain = nn.Parameter(torch.ones(d))
-        self.layers = nn.ModuleList(
-            Layer(config, first=i == 0, dropout=dropout) for i in range(config.layers)
-        )
+        layers = (Layer(config, first=i == 0, dropout=dropout) for i in range(config.layers))
+        self.layers = nn.ModuleList(layers)
         self.output_gain = nn.Parameter(torch.full((d,), 0.5))
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.items.weight, std=0.1)

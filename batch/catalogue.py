@@ -1,0 +1,39 @@
+"""A catalogue file: items that exist, whether or not somebody took them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+
+from online.interactions import InteractionsMalformed
+
+
+def read_item_ids(path: Path | None) -> list[str]:
+    """The column `item_id` of a CSV or Parquet file, as strings, in the order of the file; no path, no items.
+
+    Raises FileNotFoundError, and InteractionsMalformed where the column is missing or holds an empty id.
+    """
+    if path is None:
+        return []
+    path = Path(path)
+    if path.suffix.lower() in (".parquet", ".pq"):
+        table = pa_parquet.read_table(path)
+    else:
+        table = pa_csv.read_csv(path)
+    if "item_id" not in table.column_names:
+        raise InteractionsMalformed(
+            path,
+            line=1,
+            column="item_id",
+            problem="the column is missing",
+            cure=f"Found {', '.join(table.column_names)}.",
+        )
+    ids = table.column("item_id").to_pylist()
+    for row, item_id in enumerate(ids):
+        if item_id is None or item_id == "":
+            raise InteractionsMalformed(
+                path, line=row + 2, column="item_id", problem="a value is missing", cure="Fill or drop the row."
+            )
+    return [str(item_id) for item_id in ids]
