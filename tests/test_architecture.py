@@ -358,10 +358,8 @@ HIDDEN_INPUTS = (
 )
 PURE = (
     "online/recommendation",
-    "online/fold.py",
-    "online/fold_kernel.py",
-    "online/chance.py",
-    "online/arithmetic.py",
+    *(f"online/{name}.py" for name in ("fold", "fold_kernel", "state", "frame", "tables", "rows", "fifo", "views")),
+    *(f"online/{name}.py" for name in ("batch", "journal", "text", "records", "chance", "arithmetic", "settings")),
 )
 
 
