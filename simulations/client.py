@@ -38,9 +38,7 @@ class Reply:
 class Client:
     """At most `connections` calls at a time; further ones wait for their turn."""
 
-    def __init__(
-        self, url: str, *, connections: int = 32, timeout_s: float = 10.0, key: str | None = None
-    ) -> None:
+    def __init__(self, url: str, *, connections: int = 32, timeout_s: float = 10.0, key: str | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or parts.hostname not in _LOOPBACK:
             raise ValueError(f"simulations talk to this machine only, http://127.0.0.1:PORT, got {url!r}")
@@ -52,9 +50,7 @@ class Client:
         if key is not None:
             self._fixed += f"authorization: Bearer {key}\r\n"
 
-    async def call(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> Reply:
+    async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
         """One call. Raises CallFailed where no whole answer came within the time limit.
 
         A kept connection may have been closed by the other side meanwhile: then the call is sent once

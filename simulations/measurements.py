@@ -63,11 +63,11 @@ class Estimate:
 def share_of_best(decisions: Iterable[Decision]) -> Estimate:
     """Ratio of sums with an interval clustered by viewer (linearised). nan without decisions."""
     chosen = list(decisions)
-    viewers = np.array([one.viewer for one in chosen], dtype=np.int64)
+    viewers = [one.viewer for one in chosen]
     return clustered_ratio([one.value for one in chosen], [one.best for one in chosen], viewers)
 
 
-def clustered_ratio(top: Sequence[float], bottom: Sequence[float], cluster: np.ndarray) -> Estimate:
+def clustered_ratio(top: Sequence[float], bottom: Sequence[float], cluster: Sequence[int] | np.ndarray) -> Estimate:
     """sum(top) / sum(bottom), 95 % interval over clusters: Cochran, Sampling Techniques (1977), eq. 6.4."""
     if len(top) == 0:
         return Estimate(math.nan, math.nan, math.nan, 0, 0)
@@ -86,9 +86,7 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
     """one - other of two independent estimates (the arms share no viewer)."""
     error = math.hypot((one.high - one.low) / 3.92, (other.high - other.low) / 3.92)
     mean = one.mean - other.mean
-    return Estimate(
-        mean, mean - 1.96 * error, mean + 1.96 * error, one.n + other.n, one.viewers + other.viewers
-    )
+    return Estimate(mean, mean - 1.96 * error, mean + 1.96 * error, one.n + other.n, one.viewers + other.viewers)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

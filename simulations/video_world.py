@@ -74,9 +74,7 @@ _MAX_VISITS_PER_DAY: Final = 8
 _DRAWS_PER_POSITION: Final = 7
 
 # What a stream of draws is about: the first word of its counter.
-_VIEWERS, _TITLES, _TASTES, _TIDES, _REVIVALS, _VISITS, _RESPONSES, _CONTEXT, LOGGING, _HELD_OUT, _SHARES = (
-    range(11)
-)
+_VIEWERS, _TITLES, _TASTES, _TIDES, _REVIVALS, _VISITS, _RESPONSES, _CONTEXT, LOGGING, _HELD_OUT, _SHARES = range(11)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -401,9 +399,7 @@ class VideoWorld:
         step_ms = at_ms - at_ms % _STEP_MS
         match = stack.vectors[chosen] @ self.taste(viewer, step_ms)
         match *= settings.match_scale
-        moment = (
-            self._tide(step_ms) + self._context[DEVICES.index(device), HOUR_BANDS.index(hour_band(at_ms))]
-        )
+        moment = self._tide(step_ms) + self._context[DEVICES.index(device), HOUR_BANDS.index(hour_band(at_ms))]
         logit = settings.base_logit + match + moment[stack.columns["genre"][chosen].astype(np.int64)]
         logit += stack.columns["quality"][chosen]
         logit += self._hype(step_ms)[chosen]
@@ -445,9 +441,7 @@ class VideoWorld:
         return float(np.sum(rewards * examination(visit.device, len(slate))))
 
     def _rewards(self, visit: Visit, titles: Sequence[int] | None, watched: Collection[int]) -> Floats:
-        return self.expected_rewards(
-            visit.viewer, visit.at_ms, device=visit.device, titles=titles, watched=watched
-        )
+        return self.expected_rewards(visit.viewer, visit.at_ms, device=visit.device, titles=titles, watched=watched)
 
     def best_slate(self, visit: Visit, n: int, watched: Collection[int] = ()) -> tuple[list[int], float]:
         """The n titles of highest expected reward, in that order, and the value of that slate."""
@@ -491,9 +485,7 @@ class VideoWorld:
             for row in np.flatnonzero(counts).tolist():
                 for number in range(int(counts[row])):
                     device = which_device[row, number] if other_device[row, number] < 0.25 else usual[row]
-                    found.append(
-                        Visit(cohort.first + row, int(at_ms[row, number]), DEVICES[int(device)], day, number)
-                    )
+                    found.append(Visit(cohort.first + row, int(at_ms[row, number]), DEVICES[int(device)], day, number))
         found.sort(key=lambda visit: (visit.at_ms, visit.viewer, visit.number))
         return found
 

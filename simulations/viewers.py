@@ -119,6 +119,8 @@ class Population:
         # stays small.
         self._sums: dict[str, dict[int, list[float]]] = defaultdict(dict)
         self._newest: deque[Decision] = deque()
+        self._asked: dict[str, int] = defaultdict(int)  # decisions, by arm
+        self.shown: dict[str, set[int]] = defaultdict(set)  # titles, by arm
         self.held_out_visits = 0
         self._visits = self._visits_from(first_day)
 
@@ -185,9 +187,7 @@ class Population:
     def stop(self) -> None:
         self._stopping.set()
 
-    async def visit(
-        self, visit: Visit, *, min_position: int | None = None, acknowledged: float = 0.0
-    ) -> None:
+    async def visit(self, visit: Visit, *, min_position: int | None = None, acknowledged: float = 0.0) -> None:
         """One visit: ask, look, react. With `min_position` the answer has to know that position."""
         seen = self._watched.get(visit.viewer, [])
         body: dict[str, Any] = {
@@ -224,20 +224,17 @@ class Population:
             self.freshness.append(Freshness(now - self._began, (now - acknowledged) * 1e3, known))
         self._react(visit, answer, phase, latency_ms=reply.seconds * 1e3, waited=min_position is not None)
 
-    def _react(
-        self, visit: Visit, answer: dict[str, Any], phase: str, *, latency_ms: float, waited: bool
-    ) -> None:
+    def _react(self, visit: Visit, answer: dict[str, Any], phase: str, *, latency_ms: float, waited: bool) -> None:
         world = self.world
         slate = [int(item["item_id"][1:]) for item in answer["items"]]
         watched = set(self._watched.get(visit.viewer, ()))
         feedback = world.respond(visit, slate, watched)
+        self.shown[answer["model"]["arm"]].update(slate)
         rewards = world.expected_rewards(visit.viewer, visit.at_ms, device=visit.device, watched=watched)
         seen = examination(visit.device, SLATE_SIZE)
         best = np.argsort(-rewards, kind="stable")[:SLATE_SIZE]
         out = [title if title < len(rewards) else -1 for title in slate]  # not released yet: worth nothing
-        value = sum(
-            float(rewards[title] * look) for title, look in zip(out, seen, strict=False) if title >= 0
-        )
+        value = sum(float(rewards[title] * look) for title, look in zip(out, seen, strict=False) if title >= 0)
         now = time.perf_counter()
         self.counters.decisions += 1
         if not waited:  # a decision that waited for a position measures freshness, not latency
@@ -278,13 +275,14 @@ class Population:
         self.decisions.append(decision)
         if decision.phase == "held_out":
             return
+        self._asked[decision.arm] += 1
         sums = self._sums[decision.arm].setdefault(decision.viewer, [0.0, 0.0])
         sums[0] += decision.value
         sums[1] += decision.best
         self._newest.append(decision)
 
     async def held_out(self, visits: int) -> None:
-        """Ask for viewers who never sent feedback, at this moment of event time; theirs is not sent either."""
+        """Ask for viewers who never sent feedback, at this moment; none is sent now either."""
         self.phase = "held_out"
         day = self.world.day_of(self.clock_ms)
         known = range(self.world.viewer_count(day))
@@ -293,9 +291,7 @@ class Population:
 
         async def ask(viewer: int, number: int) -> None:
             async with places:
-                await self.visit(
-                    Visit(viewer, self.clock_ms, self.world.usual_device(viewer), day=day, number=number)
-                )
+                await self.visit(Visit(viewer, self.clock_ms, self.world.usual_device(viewer), day=day, number=number))
 
         asked = [(viewer, 100 + number) for number in range(1 + visits // len(viewers)) for viewer in viewers]
         await asyncio.gather(*(ask(viewer, number) for viewer, number in asked[:visits]))
@@ -404,13 +400,16 @@ class Population:
             "lost": counters.lost,
             "withheld": counters.withheld,
             "problems": counters.problems,
+            "catalogue": self.world.title_count(self.clock_ms),
+            "shown_titles": {arm: len(titles) for arm, titles in sorted(self.shown.items())},
             "arms": {arm: self._so_far(arm) for arm in sorted(self._sums)},
             "recent_arms": {arm: _four(share_of_best(found)) for arm, found in sorted(recent_by_arm.items())},
         }
 
     def _so_far(self, arm: str) -> list[float]:
         sums = np.array(list(self._sums[arm].values()))
-        return _four(clustered_ratio(sums[:, 0], sums[:, 1], np.arange(len(sums))))
+        found = clustered_ratio(sums[:, 0], sums[:, 1], np.arange(len(sums)))
+        return [found.mean, found.low, found.high, self._asked[arm]]
 
     def save(self, folder: Path) -> None:
         """Write what was measured, and the reports that were acknowledged as an interactions file."""
@@ -479,7 +478,7 @@ async def _run(options: argparse.Namespace) -> None:
         orders = asyncio.create_task(_orders(population, reader))
         orders.add_done_callback(lambda task: task.cancelled() or task.exception())
     await population.announce(population.starts_at_ms)
-    # What was built so far stays: a collection of it in the middle of a call would be measured as the service's time.
+    # What was built so far stays: collected in the middle of a call, it would be measured as the service.
     gc.collect()
     gc.freeze()
 
@@ -505,9 +504,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--drift", type=float, default=1.0, help="0: a stationary world")
     parser.add_argument("--history-days", type=int, default=14, help="the viewers begin after these days")
-    parser.add_argument(
-        "--history", type=Path, default=None, help="interactions file: what was watched before"
-    )
+    parser.add_argument("--history", type=Path, default=None, help="interactions file: what was watched before")
     parser.add_argument("--rate", type=float, default=80.0, help="visits a second, at most")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--held-out", type=float, default=0.15, help="share of viewers who report nothing")
