@@ -1,0 +1,226 @@
+"""The learners' arrays as callers take them: views for the kernels, an artifact's content, and upkeep.
+
+Stable for callers: `LEARNER_COLUMNS`, `EXPERTS`, `Learners`, `learners`, `learner_capacity`, `load_artifact`,
+`rebuild_derived`, `forget_items`.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from online.artifact import Artifact
+from online.chance import hash64
+from online.recommendation.backbone import Backbone, read_backbone, scratch_size
+from online.recommendation.layout import (
+    BACKBONE_FLOATS,
+    CANDIDATES_MAX,
+    CONTEXT_FEATURES,
+    DIMENSION,
+    EXPERTS,
+    FEATURES,
+    HIDDEN,
+    LEARNER_COLUMNS,
+    SPARSE,
+    TOUCHED_MAX,
+    ContextArrays,
+    ItemArrays,
+    Learners,
+    MixingArrays,
+    Scratch,
+    UserArrays,
+    learner_capacity,
+)
+from online.recommendation.popularity import build_top
+from online.recommendation.settings import Settings, knobs
+from online.tables import Array
+
+if TYPE_CHECKING:
+    from online.state import State
+
+__all__ = [
+    "EXPERTS",
+    "LEARNER_COLUMNS",
+    "ArtifactUnsuitable",
+    "Learners",
+    "forget_items",
+    "learner_capacity",
+    "learners",
+    "load_artifact",
+    "rebuild_derived",
+    "warm_tensors",
+]
+WARM = "learners."  # prefix of an artifact's tensors that hold the learners' state after the batch
+
+
+class ArtifactUnsuitable(ValueError):
+    """An artifact whose shapes this service cannot hold; the message says which."""
+
+
+def backbone_shapes(layers: int, d: int, m: int, f: int, k: int) -> Backbone:
+    """Shapes of the backbone's weights, in its order: layers, dimension, memories, feed-forward, taps."""
+    return Backbone(
+        input_gain=(d,),
+        taps=(k, d),
+        mix_gain=(layers, d),
+        mix_in=(layers, d, 3 * m),
+        mix_bias=(layers, 3 * m),
+        rate=(layers, m),
+        mix_out=(layers, m, d),
+        feed_gain=(layers, d),
+        feed_in=(layers, d, 2 * f),
+        feed_out=(layers, f, d),
+        output_gain=(d,),
+    )
+
+
+def backbone_of(weights: Array, shape: Array) -> Backbone:
+    """Views of the flat weights; shape: layers, dimension, memories, feed-forward, taps. All zeros: no layers, and
+    every query is 0."""
+    layers, d, m, f, k = (int(n) for n in shape)
+    if d == 0:
+        layers, d, m, f, k = 0, DIMENSION, 1, 1, 1
+    parts = []
+    used = 0
+    for part in backbone_shapes(layers, d, m, f, k):
+        size = int(np.prod(part))
+        parts.append(weights[used : used + size].reshape(part))
+        used += size
+    return Backbone(*parts)
+
+
+def learners(arrays: dict[str, Array], settings: Settings) -> Learners:
+    """The kernels' view of the columns, with room to work in."""
+    items = arrays["items.vector"].shape[0]
+    weights = arrays["backbone.weights"]
+    if weights.shape[0] == 0:  # a worker's views: queries come ready with the users
+        weights = np.zeros(BACKBONE_FLOATS, np.float32)
+        weights.flags.writeable = False
+    shape = arrays["backbone_shape.shape"]
+    chosen = backbone_of(weights, shape if shape.shape[0] else np.zeros(5, np.int64))
+    return Learners(
+        knobs=knobs(settings),
+        backbone=chosen,
+        users=UserArrays(**{name: arrays[f"users.{name}"] for name in UserArrays._fields}),
+        items=ItemArrays(**{name: arrays[f"items.{name}"] for name in ItemArrays._fields}),
+        contexts=ContextArrays(**{name: arrays[f"contexts.{name}"] for name in ContextArrays._fields}),
+        mixing=MixingArrays(
+            weight=arrays["mixing.weight"],
+            gradient=arrays["mixing.gradient"],
+            clock=arrays["mixing_clock.clock"],
+            response=arrays["mixing_response.response"],
+            total=arrays["popularity.total"],
+            top=arrays["popularity.top"],
+        ),
+        scratch=scratch(items, scratch_size(chosen)),
+    )
+
+
+def scratch(items: int, backbone_floats: int) -> Scratch:
+    """Room to work in for a table of `items` rows."""
+    return Scratch(
+        mark=np.full(items, -1, np.int32),
+        stamp=np.zeros(items, np.int64),
+        stamps=np.zeros(1, np.int64),
+        order=np.zeros(CANDIDATES_MAX, np.int32),
+        touched=np.zeros(TOUCHED_MAX, np.int32),
+        odds=np.zeros(TOUCHED_MAX, np.float32),
+        feature=np.zeros((TOUCHED_MAX, SPARSE), np.float32),
+        sparse=np.zeros(TOUCHED_MAX, np.float32),
+        weight=np.zeros(FEATURES, np.float32),
+        weight_exact=np.zeros(FEATURES, np.float64),
+        context_rows=np.full((2, CONTEXT_FEATURES), -1, np.int32),
+        used=np.zeros(1, np.int64),
+        backbone=np.zeros(max(1, backbone_floats), np.float32),
+        query=np.zeros(DIMENSION, np.float32),
+        candidate=np.zeros(CANDIDATES_MAX, np.int32),
+        candidate_feature=np.zeros((CANDIDATES_MAX, FEATURES), np.float32),
+        candidate_score=np.zeros(CANDIDATES_MAX, np.float64),
+    )
+
+
+def artifact_item_ids(artifact: Artifact) -> list[str]:
+    """The ids of an artifact's items, in the order of its vectors."""
+    blob = artifact.tensors["items.ids"].tobytes()
+    starts = artifact.tensors["items.id_starts"].tolist()
+    return [blob[a:b].decode("utf-8") for a, b in zip(starts, starts[1:], strict=False)]
+
+
+def artifact_vectors(artifact: Artifact) -> Array:
+    """The items' vectors, f4 [n, d]; int8 with a scale per item is unpacked."""
+    vectors = artifact.tensors["items.vectors"]
+    if vectors.dtype == np.int8:
+        scale = artifact.tensors["items.vector_scales"].astype(np.float32)
+        return vectors.astype(np.float32) * scale.reshape(-1, 1)
+    return vectors.astype(np.float32)
+
+
+def load_artifact(state: "State", artifact: Artifact) -> None:
+    """Put an artifact's items, vectors, backbone and warm learners into a state that is empty.
+
+    Raises ArtifactUnsuitable where its shapes are not those of this version.
+    """
+    backbone = read_backbone(artifact.tensors)
+    layers, memories = backbone.rate.shape
+    taps, dimension = backbone.taps.shape
+    size = layers * memories + (taps - 1) * dimension
+    floats = sum(part.size for part in backbone)
+    if dimension > DIMENSION or size > HIDDEN or floats > BACKBONE_FLOATS:
+        raise ArtifactUnsuitable(
+            f"artifact {artifact.id}: dimension {dimension} (at most {DIMENSION}), hidden state of {size} floats "
+            f"(at most {HIDDEN}), {floats} weights (at most {BACKBONE_FLOATS})"
+        )
+    ids, vectors = artifact_item_ids(artifact), artifact_vectors(artifact)
+    state.ensure("items", len(ids))
+    for item_id in ids:
+        state.add_item(hash64(item_id), item_id)
+    arrays = state.arrays
+    flat = np.concatenate([np.ascontiguousarray(part).reshape(-1) for part in backbone])
+    arrays["backbone.weights"][: flat.size] = flat
+    arrays["backbone_shape.shape"][:] = (layers, dimension, memories, backbone.feed_out.shape[1], taps)
+    for name in ("items.vector", "items.anchor"):
+        arrays[name][: len(ids), :dimension] = vectors
+    arrays["items.trained"][: len(ids)] = 1
+    _load_warm(state, artifact)
+    state._bind()
+
+
+def _load_warm(state: "State", artifact: Artifact) -> None:
+    for column in LEARNER_COLUMNS:
+        tensor = artifact.tensors.get(WARM + column.name)
+        if tensor is None or column.table == "users":
+            continue
+        rows = tensor.shape[0] if column.layout == "rows" else tensor.shape[-1]
+        target = column.live(state.arrays[column.name], rows)
+        if target.shape != tensor.shape or target.dtype != tensor.dtype:
+            raise ArtifactUnsuitable(
+                f"artifact {artifact.id}: {column.name} is {tensor.dtype}{list(tensor.shape)}, "
+                f"this version keeps {target.dtype}{list(target.shape)}: train it again"
+            )
+        target[...] = tensor
+
+
+def warm_tensors(state: "State") -> dict[str, Array]:
+    """What an artifact keeps of the learners after a pass over the batch: all but the users' rows.
+
+    The artifact's items must be the first items of the state, in the same order.
+    """
+    return {
+        WARM + column.name: np.ascontiguousarray(
+            column.live(state.arrays[column.name], state.count("items"))
+            if column.table == "items"
+            else state.arrays[column.name]
+        )
+        for column in LEARNER_COLUMNS
+        if column.table != "users" and not column.derived
+    }
+
+
+def forget_items(learners: Learners, gone: Array) -> None:
+    """After rows of items were given back: the lists of the most popular are made anew. gone: rows."""
+    build_top(learners.items, learners.mixing, learners.items.heat.shape[1])
+
+
+def rebuild_derived(learners: Learners) -> None:
+    """After a snapshot was loaded: nothing but room to work in is derived, and that starts clean by itself."""
+    learners.scratch.mark[:] = -1
+    learners.scratch.used[0] = 0

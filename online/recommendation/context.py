@@ -1,0 +1,64 @@
+"""Contexts: a fixed directory of context values, and of context values in a situation.
+
+A value's key is the hash of "name=value" (`online.batch.context_keys`). Its row is one of the PROBES places that the
+key points to; where all are taken, the one that was used longest ago gives way (the first among equals).
+"""
+
+import numpy as np
+from numba import njit
+
+from online.recommendation.layout import CONTEXT_FEATURES, CONTEXT_ROWS, ContextArrays
+
+PROBES = 8
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+_MASK = np.uint64(CONTEXT_ROWS - 1)
+
+
+@njit(cache=True)
+def situated(key: np.uint64, segment: int) -> np.uint64:
+    """The key of a context value in one of the user's situations."""
+    mixed = (key ^ np.uint64(segment + 1)) * _SPREAD
+    mixed ^= mixed >> np.uint64(29)
+    return mixed if mixed != np.uint64(0) else np.uint64(1)
+
+
+@njit(cache=True)
+def find_context(contexts: ContextArrays, key: np.uint64) -> int:
+    """The row of a context, or -1."""
+    for probe in range(PROBES):
+        row = (key + np.uint64(probe)) & _MASK
+        if contexts.key[row] == key:
+            return np.int64(row)
+    return -1
+
+
+@njit(cache=True)
+def found_or_new(contexts: ContextArrays, key: np.uint64, at_ms: int) -> int:
+    """The row of a context, its own from now on."""
+    row = find_context(contexts, key)
+    if row < 0:
+        row = np.int64(key & _MASK)
+        for probe in range(PROBES):
+            other = np.int64((key + np.uint64(probe)) & _MASK)
+            if contexts.key[other] == 0:
+                row = other
+                break
+            if contexts.used_ms[other] < contexts.used_ms[row]:
+                row = other
+        contexts.key[row] = key
+        contexts.item[row] = -1
+        contexts.count[row] = 0.0
+        contexts.at_ms[row] = 0.0
+        contexts.weight[row] = 0.0
+        contexts.gradient[row] = 0.0
+        contexts.used_ms[row] = at_ms
+    contexts.used_ms[row] = max(contexts.used_ms[row], at_ms)
+    return row
+
+
+@njit(cache=True)
+def context_rows(contexts: ContextArrays, keys: np.ndarray, segment: int, rows: np.ndarray) -> None:
+    """Rows [2, CONTEXT_FEATURES] of the contexts of a moment: by themselves, and in the user's situation; -1 unknown."""
+    for k in range(CONTEXT_FEATURES):
+        rows[0, k] = find_context(contexts, keys[k]) if keys[k] != 0 else -1
+        rows[1, k] = find_context(contexts, situated(keys[k], segment)) if keys[k] != 0 else -1

@@ -1,0 +1,195 @@
+"""The learners' arrays: every number that they keep, declared once; and the kernels' views of them.
+
+Three tables: `users` and `items` grow with the frame's, `contexts` is fixed (a directory with its own eviction, see
+`online.recommendation.context`); the rest are a few rows each. Columns that no decision reads are not served, and are
+then empty in a worker's views.
+
+`online.recommendation.arrays` makes them, and hands on what callers need.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from online.recommendation.backbone import Backbone
+from online.recommendation.settings import Knobs, Settings
+from online.tables import Array, Column
+
+DIMENSION = 64  # of an item's vector; an artifact with another one does not fit
+HIDDEN = 448  # floats of a user's hidden state; a backbone may use fewer
+RING = 32  # a user's last items
+NEXT_SLOTS = 64  # followers that an item remembers, for each of two half-lives
+AROUND_SLOTS = 128  # neighbours that an item remembers
+CONTEXT_SLOTS = 128  # items that a context remembers
+CONTEXT_ROWS = 8_192
+CONTEXT_FEATURES = 8  # of one moment
+HALF_LIVES_S = (90.0, 300.0, 1_200.0, 7_200.0, 86_400.0, 30 * 86_400.0)  # of popularity
+POPULARITIES = len(HALF_LIVES_S)
+TOP = 64  # most popular items kept in order, for each half-life
+NEVER = -1e18  # the logarithm of a count of nothing
+BACKBONE_FLOATS = 1 << 18
+TOUCHED_MAX = 4_096  # items that the memories may bring up for one score
+SEGMENTS = 5  # of a user's situation, see `online.recommendation.mixing`
+
+# One number per feature of the score; the memories' features come last.
+F_POPULARITY = 0
+F_TASTE = POPULARITIES
+F_ITEM = F_TASTE + 1
+F_RESPONSE = F_ITEM + 1
+F_NEXT_FAST = F_RESPONSE + 1  # after the last item, the one before, any earlier one
+F_NEXT_SLOW = F_NEXT_FAST + 3
+F_AROUND = F_NEXT_SLOW + 3
+F_CONTEXT = F_AROUND + 1
+F_CONTEXT_SITUATION = F_CONTEXT + CONTEXT_FEATURES
+FEATURES = F_CONTEXT_SITUATION + CONTEXT_FEATURES
+FIRST_SPARSE = F_NEXT_FAST
+SPARSE = FEATURES - FIRST_SPARSE
+
+EXPERTS = ("popularity", "taste", "item", "response", "next", "around", "context")
+EXPERT_OF_FEATURE = np.array(
+    [0] * POPULARITIES + [1, 2, 3] + [4] * 6 + [5] + [6] * (2 * CONTEXT_FEATURES), dtype=np.int64
+)
+
+
+class UserArrays(NamedTuple):
+    """Per user: where the backbone stands, and the last items."""
+
+    hidden: Array  # f4 [users, HIDDEN]
+    query: Array  # f4 [users, DIMENSION], the backbone's answer to the hidden state
+    ring: Array  # i4 [users, RING] item rows, -1 none; the newest stands at (taken - 1) % RING
+    ring_at_ms: Array  # i8 [users, RING]
+    taken: Array  # i8 [users] items ever taken
+
+
+class ItemArrays(NamedTuple):
+    """Per item: its vector, what followed it and what is near it."""
+
+    vector: Array  # f4 [items, DIMENSION]
+    anchor: Array  # f4 [items, DIMENSION] the vector as trained, zeros for an item that came later
+    gradient: Array  # f4 [items] sum of squares, of AdaGrad
+    bias: Array  # f4 [items]
+    trained: Array  # u1 [items] 1: the vector came with the artifact
+    taken: Array  # f4 [items] how often it was taken
+    shown: Array  # f4 [items] decayed: impressions, weighted
+    reward: Array  # f4 [items] decayed: rewards of those
+    heat: Array  # f8 [POPULARITIES, items] log2 of decayed counts, see `online.recommendation.popularity`
+    fast_item: Array  # i4 [items, NEXT_SLOTS]
+    fast_count: Array  # f4 [items, NEXT_SLOTS]
+    slow_item: Array  # i4 [items, NEXT_SLOTS]
+    slow_count: Array  # f4 [items, NEXT_SLOTS]
+    around_item: Array  # i4 [items, AROUND_SLOTS]
+    around_count: Array  # f4 [items, AROUND_SLOTS]
+    memory_at_ms: Array  # f8 [items, 3] when the counts of fast, slow, around were decayed last
+
+
+class ContextArrays(NamedTuple):
+    """Per context value: what is taken there, and how it shifts the mixing weights."""
+
+    key: Array  # u8 [CONTEXT_ROWS], 0 is free
+    used_ms: Array  # i8 [CONTEXT_ROWS]
+    item: Array  # i4 [CONTEXT_ROWS, CONTEXT_SLOTS]
+    count: Array  # f4 [CONTEXT_ROWS, CONTEXT_SLOTS]
+    at_ms: Array  # f8 [CONTEXT_ROWS]
+    weight: Array  # f8 [CONTEXT_ROWS, FEATURES]
+    gradient: Array  # f8 [CONTEXT_ROWS, FEATURES]
+
+
+class MixingArrays(NamedTuple):
+    """Weights of the features: row 0 is shared, the others are what a situation adds to it."""
+
+    weight: Array  # f8 [1 + SEGMENTS, FEATURES] less FIRST_WEIGHTS
+    gradient: Array  # f8 [1 + SEGMENTS, FEATURES]
+    clock: Array  # i8 [2]: event time of the newest learned event, events learned
+    response: Array  # f8 [3] mean reward of a shown item, decayed: the mean, impressions, rewards
+    total: Array  # f8 [POPULARITIES] log2 of all decayed counts
+    top: Array  # i4 [POPULARITIES, TOP] most popular items, best first
+
+
+class Scratch(NamedTuple):
+    """Room to work in; no part of the state."""
+
+    mark: Array  # i4 [items] place among the touched, -1
+    stamp: Array  # i8 [items] of the last comparison that looked at the item
+    stamps: Array  # i8 [1] comparisons
+    order: Array  # i4 [CANDIDATES_MAX]
+    touched: Array  # i4 [TOUCHED_MAX]
+    odds: Array  # f4 [TOUCHED_MAX] 1 / (what popularity expects of the item)
+    feature: Array  # f4 [TOUCHED_MAX, SPARSE]
+    sparse: Array  # f4 [TOUCHED_MAX] the memories' part of the score
+    weight: Array  # f4 [FEATURES] in the present situation
+    weight_exact: Array  # f8 [FEATURES]
+    context_rows: Array  # i4 [2, CONTEXT_FEATURES] of the context, of context and situation
+    used: Array  # i8 [1] touched items
+    backbone: Array  # f4
+    query: Array  # f4 [DIMENSION]
+    candidate: Array  # i4 [CANDIDATES_MAX]
+    candidate_feature: Array  # f4 [CANDIDATES_MAX, FEATURES]
+    candidate_score: Array  # f8 [CANDIDATES_MAX]
+
+
+class Learners(NamedTuple):
+    """Everything that the recommender's kernels read and write."""
+
+    knobs: Knobs
+    backbone: Backbone
+    users: UserArrays
+    items: ItemArrays
+    contexts: ContextArrays
+    mixing: MixingArrays
+    scratch: Scratch
+
+
+CANDIDATES_MAX = 512
+
+LEARNER_COLUMNS: tuple[Column, ...] = (
+    Column(name="users.hidden", dtype="f4", shape=(HIDDEN,)),
+    Column(name="users.query", dtype="f4", shape=(DIMENSION,), served=True),
+    Column(name="users.ring", dtype="i4", shape=(RING,), fill=-1, refers="items", served=True),
+    Column(name="users.ring_at_ms", dtype="i8", shape=(RING,), served=True),
+    Column(name="users.taken", dtype="i8", served=True),
+    Column(name="items.vector", dtype="f4", shape=(DIMENSION,), served=True),
+    Column(name="items.anchor", dtype="f4", shape=(DIMENSION,)),
+    Column(name="items.gradient", dtype="f4"),
+    Column(name="items.bias", dtype="f4", served=True),
+    Column(name="items.trained", dtype="u1"),
+    Column(name="items.taken", dtype="f4"),
+    Column(name="items.shown", dtype="f4", served=True),
+    Column(name="items.reward", dtype="f4", served=True),
+    Column(name="items.heat", dtype="f8", shape=(POPULARITIES,), fill=NEVER, layout="lanes", served=True),
+    Column(name="items.fast_item", dtype="i4", shape=(NEXT_SLOTS,), fill=-1, refers="items", served=True),
+    Column(name="items.fast_count", dtype="f4", shape=(NEXT_SLOTS,), served=True),
+    Column(name="items.slow_item", dtype="i4", shape=(NEXT_SLOTS,), fill=-1, refers="items", served=True),
+    Column(name="items.slow_count", dtype="f4", shape=(NEXT_SLOTS,), served=True),
+    Column(name="items.around_item", dtype="i4", shape=(AROUND_SLOTS,), fill=-1, refers="items", served=True),
+    Column(name="items.around_count", dtype="f4", shape=(AROUND_SLOTS,), served=True),
+    Column(name="items.memory_at_ms", dtype="f8", shape=(3,), served=True),
+    Column(name="contexts.key", dtype="u8", served=True),
+    Column(name="contexts.used_ms", dtype="i8"),
+    Column(name="contexts.item", dtype="i4", shape=(CONTEXT_SLOTS,), fill=-1, refers="items", served=True),
+    Column(name="contexts.count", dtype="f4", shape=(CONTEXT_SLOTS,), served=True),
+    Column(name="contexts.at_ms", dtype="f8", served=True),
+    Column(name="contexts.weight", dtype="f8", shape=(FEATURES,), served=True),
+    Column(name="contexts.gradient", dtype="f8", shape=(FEATURES,)),
+    Column(name="mixing.weight", dtype="f8", shape=(FEATURES,), served=True),
+    Column(name="mixing.gradient", dtype="f8", shape=(FEATURES,)),
+    Column(name="mixing_response.response", dtype="f8", served=True),
+    Column(name="mixing_clock.clock", dtype="i8", served=True),
+    # The backbone's weights, flat: part of the artifact, so neither in the digest nor in a snapshot.
+    Column(name="backbone.weights", dtype="f4", derived=True),
+    Column(name="backbone_shape.shape", dtype="i8", derived=True),
+    Column(name="popularity.total", dtype="f8", fill=NEVER, served=True),
+    Column(name="popularity.top", dtype="i4", shape=(TOP,), fill=-1, refers="items", served=True),
+)
+
+
+def learner_capacity(settings: Settings) -> dict[str, int]:
+    """Rows of the learners' fixed tables."""
+    return {
+        "contexts": CONTEXT_ROWS,
+        "mixing": 1 + SEGMENTS,
+        "mixing_clock": 2,
+        "mixing_response": 3,
+        "popularity": POPULARITIES,
+        "backbone": BACKBONE_FLOATS,
+        "backbone_shape": 5,
+    }

@@ -1,0 +1,317 @@
+"""Observe: what the learners take from one event, and from one slate when its window closes.
+
+Order matters and is fixed: first the event is predicted and the mixing weights, biases and vectors move against the
+loss; then popularity, contexts and memories count it; last the user's own state moves on. So an event is tested
+before it is learned, always.
+
+Stable for callers: Learners, observe, learn_slate.
+"""
+
+import numpy as np
+from numba import njit
+
+from online.arithmetic import exp, log
+from online.journal import Journal, touch
+from online.recommendation import popularity
+from online.recommendation.backbone import step
+from online.recommendation.context import found_or_new, situated
+from online.recommendation.layout import (
+    CANDIDATES_MAX,
+    CONTEXT_FEATURES,
+    F_ITEM,
+    FEATURES,
+    POPULARITIES,
+    RING,
+    TOP,
+    Learners,
+)
+from online.recommendation.memory import remember
+from online.recommendation.mixing import move_weights, situation
+from online.recommendation.residuals import move_item, settle_new
+from online.recommendation.score import features_of, gather, has_taste
+
+__all__ = ["Learners", "learn_slate", "observe"]
+
+FOLLOWED_BY = 3  # takes of a session after which an item still counts as the one before
+POPULAR_RIVALS = 12  # of each list
+MOVED_FROM = 0.01  # rivals of a lower probability leave bias and vector alone
+
+
+@njit(cache=True)
+def observe(
+    learners: Learners,
+    journal: Journal,
+    user: int,
+    item: int,
+    at_ms: int,
+    context: np.ndarray,
+    weight: float,
+    learning: bool,
+) -> float:
+    """Learn that a user took an item, in place. The log loss of predicting it beforehand, or -1 where it was not asked.
+
+    user, item: rows; context: u8 [CONTEXT_FEATURES] keys, 0 is none; weight in [0, 1]: influence on what is shared.
+    Without `learning` only the user's own state moves.
+    """
+    loss = -1.0
+    if learning and weight > 0.0:
+        clock, knobs = learners.mixing.clock, learners.knobs
+        if clock[1] < knobs.mixing_all_until or clock[1] % knobs.mixing_every == 0:
+            loss = _compare(learners, journal, user, item, at_ms, context, weight)
+        segment = situation(learners.users, user, at_ms, knobs.session_gap_ms)
+        clock[0] = max(clock[0], at_ms)
+        clock[1] += 1
+        popularity.take(learners.items, learners.mixing, item, at_ms, weight)
+        _remember_contexts(learners, journal, item, at_ms, context, segment, weight)
+        _remember_past(learners, journal, user, item, at_ms, weight)
+        learners.items.taken[item] += np.float32(weight)
+        touch(journal.items, item)
+    _follow(learners, user, item, at_ms)
+    touch(journal.users, user)
+    return loss
+
+
+@njit(cache=True)
+def _remember_contexts(
+    learners: Learners, journal: Journal, item: int, at_ms: int, context: np.ndarray, segment: int, weight: float
+) -> None:
+    contexts = learners.contexts
+    for k in range(CONTEXT_FEATURES):
+        if context[k] == 0:
+            continue
+        for both in range(2):
+            key = context[k] if both == 0 else situated(context[k], segment)
+            row = found_or_new(contexts, key, at_ms)
+            contexts.at_ms[row] = remember(
+                contexts.item[row],
+                contexts.count[row],
+                contexts.at_ms[row],
+                item,
+                float(at_ms),
+                learners.knobs.context_ms,
+                weight,
+            )
+            touch(journal.contexts, row)
+
+
+@njit(cache=True)
+def _remember_past(learners: Learners, journal: Journal, user: int, item: int, at_ms: int, weight: float) -> None:
+    """What the item follows, and what it is near."""
+    users, items, knobs = learners.users, learners.items, learners.knobs
+    taken = users.taken[user]
+    later_ms = at_ms
+    inside = True
+    for lag in range(min(taken, RING)):
+        place = (taken - 1 - lag) % RING
+        before = users.ring[user, place]
+        inside = inside and later_ms - users.ring_at_ms[user, place] <= knobs.session_gap_ms
+        later_ms = users.ring_at_ms[user, place]
+        if not (inside and lag < FOLLOWED_BY) and lag >= knobs.around_window:
+            break
+        if before < 0 or before == item:
+            continue
+        if inside and lag < FOLLOWED_BY:
+            share = weight / (1.0 + lag)
+            items.memory_at_ms[before, 0] = remember(
+                items.fast_item[before],
+                items.fast_count[before],
+                items.memory_at_ms[before, 0],
+                item,
+                float(at_ms),
+                knobs.next_fast_ms,
+                share,
+            )
+            items.memory_at_ms[before, 1] = remember(
+                items.slow_item[before],
+                items.slow_count[before],
+                items.memory_at_ms[before, 1],
+                item,
+                float(at_ms),
+                knobs.next_slow_ms,
+                share,
+            )
+            if lag == 0:
+                settle_new(items, item, before)
+        if lag < knobs.around_window:
+            share = weight / (1.0 + 0.3 * lag)
+            for side in range(2):
+                row = before if side == 0 else item
+                other = item if side == 0 else before
+                items.memory_at_ms[row, 2] = remember(
+                    items.around_item[row],
+                    items.around_count[row],
+                    items.memory_at_ms[row, 2],
+                    other,
+                    float(at_ms),
+                    knobs.around_ms,
+                    share,
+                )
+        touch(journal.items, before)
+
+
+@njit(cache=True)
+def _follow(learners: Learners, user: int, item: int, at_ms: int) -> None:
+    """The user's own state: the last items, and where the backbone stands."""
+    users, backbone = learners.users, learners.backbone
+    place = users.taken[user] % RING
+    users.ring[user, place] = item
+    users.ring_at_ms[user, place] = at_ms
+    users.taken[user] += 1
+    layers, memories = backbone.rate.shape
+    taps, dimension = backbone.taps.shape
+    if layers > 0:
+        size = layers * memories + (taps - 1) * dimension
+        step(
+            backbone,
+            users.hidden[user, :size],
+            learners.items.vector[item, :dimension],
+            users.query[user, :dimension],
+            learners.scratch.backbone,
+        )
+
+
+@njit(cache=True)
+def _compare(
+    learners: Learners, journal: Journal, user: int, item: int, at_ms: int, context: np.ndarray, weight: float
+) -> float:
+    """Predict the taken item among its hardest rivals, and move weights, biases and vectors against the loss."""
+    users, items, scratch = learners.users, learners.items, learners.scratch
+    if items.taken[item] == 0.0:
+        return -1.0  # nobody could have known it
+    for lag in range(RING):
+        if users.ring[user, lag] == item:
+            return -1.0  # what was taken is not recommended again
+    segment = gather(learners, user, at_ms, context)
+    count = _rivals(learners, user, item)
+    tasteful = has_taste(learners, user)
+    lanes = np.empty(16, np.float32)
+    best = -1e300
+    for c in range(count):
+        features_of(learners, user, scratch.candidate[c], tasteful, lanes, scratch.candidate_feature[c])
+        score = 0.0
+        for f in range(FEATURES):
+            share = 1.0 if f == F_ITEM else scratch.weight_exact[f]
+            score += share * float(scratch.candidate_feature[c, f])
+        scratch.candidate_score[c] = score
+        best = max(best, score)
+    total = 0.0
+    for c in range(count):
+        scratch.candidate_score[c] = exp(scratch.candidate_score[c] - best)
+        total += scratch.candidate_score[c]
+    gradient = np.zeros(FEATURES, np.float64)
+    for c in range(count):
+        error = scratch.candidate_score[c] / total
+        if c == 0:
+            error -= 1.0
+        error *= weight
+        scratch.candidate_score[c] = error
+        for f in range(FEATURES):
+            gradient[f] += error * float(scratch.candidate_feature[c, f])
+    loss = -log(1.0 + scratch.candidate_score[0] / weight)
+    knobs = learners.knobs
+    for c in range(count):
+        error = scratch.candidate_score[c]
+        if error > MOVED_FROM or error < 0.0:
+            row = scratch.candidate[c]
+            move_item(
+                items,
+                row,
+                users.query[user],
+                tasteful,
+                error,
+                knobs.vector_rate,
+                knobs.bias_rate,
+                knobs.anchor,
+            )
+            touch(journal.items, row)
+    move_weights(learners.mixing, learners.contexts, segment, scratch, gradient, knobs.mixing_rate)
+    for k in range(CONTEXT_FEATURES):
+        if scratch.context_rows[0, k] >= 0:
+            touch(journal.contexts, scratch.context_rows[0, k])
+    return min(loss, 50.0)
+
+
+@njit(cache=True)
+def _rivals(learners: Learners, user: int, item: int) -> int:
+    """Candidates for the comparison, the taken item first; how many. The strongest that the memories bring up, and
+    the most popular of each list; none that the user has taken."""
+    scratch, mixing = learners.scratch, learners.mixing
+    stamp = scratch.stamp
+    scratch.stamps[0] += 1
+    now = scratch.stamps[0]
+    for lag in range(RING):
+        row = learners.users.ring[user, lag]
+        if 0 <= row < stamp.shape[0]:
+            stamp[row] = now
+    scratch.candidate[0] = item
+    stamp[item] = now
+    count = 1
+    most = min(learners.knobs.candidates, CANDIDATES_MAX - POPULAR_RIVALS * POPULARITIES - 1)
+    # The strongest of the touched, by insertion: scores descend, the earlier one stays before its equal.
+    order = scratch.order
+    held = 0
+    for at in range(scratch.used[0]):
+        if stamp[scratch.touched[at]] == now:
+            continue
+        value = scratch.sparse[at]
+        if held == most and not value > scratch.sparse[order[held - 1]]:
+            continue
+        place = held if held < most else most - 1
+        while place > 0 and scratch.sparse[order[place - 1]] < value:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = at
+        if held < most:
+            held += 1
+    for k in range(held):
+        row = scratch.touched[order[k]]
+        stamp[row] = now
+        scratch.candidate[count] = row
+        count += 1
+    for h in range(POPULARITIES):
+        for k in range(min(POPULAR_RIVALS, TOP)):
+            row = mixing.top[h, k]
+            if row >= 0 and stamp[row] != now:
+                stamp[row] = now
+                scratch.candidate[count] = row
+                count += 1
+    return count
+
+
+@njit(cache=True)
+def learn_slate(
+    learners: Learners,
+    journal: Journal,
+    at_ms: int,
+    context: np.ndarray,
+    shown: np.ndarray,
+    rewards: np.ndarray,
+    propensities: np.ndarray,
+) -> None:
+    """Learn from a slate whose window has closed: how its items respond to being shown.
+
+    shown: i4 [n] item rows (-1 is gone), rewards: f4 [n] in [0, 1], propensities: f4 [n]. A position counts the less
+    the lower it stands, since it is seen less often; one that was answered was seen.
+    """
+    items, response = learners.items, learners.mixing.response
+    seen = 0.0
+    for k in range(shown.shape[0]):
+        row = shown[k]
+        if row < 0:
+            continue
+        share = 1.0 if rewards[k] > 0.0 else 1.0 / (1.0 + 0.2 * k)
+        items.shown[row] += np.float32(share)
+        items.reward[row] += rewards[k] * np.float32(share)
+        if items.shown[row] > 1_000.0:
+            # Old impressions give way: the newest thousand count.
+            items.shown[row] *= np.float32(0.5)
+            items.reward[row] *= np.float32(0.5)
+        response[1] += share
+        response[2] += float(rewards[k]) * share
+        touch(journal.items, row)
+        seen += share
+    if response[1] > 100_000.0:
+        response[1] *= 0.5
+        response[2] *= 0.5
+    if seen > 0.0:
+        response[0] = response[2] / (response[1] + 1.0)
