@@ -43,7 +43,7 @@ WORKDIR /var/lib/perennial
 VOLUME /var/lib/perennial
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=90s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=3s --start-period=180s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/livez', timeout=2)"]
 ENTRYPOINT ["perennial"]
 CMD ["up", "--port", "8080"]
