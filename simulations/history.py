@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ INTERACTION_COLUMNS = (
     "context_hour_band",
 )
 ITEM_COLUMNS = ("item_id", "title", "genre", "minutes", "available_from")
+InteractionRow = tuple[str, str, int, str, str, str, str, str]
 _POPULARITY_HALF_LIFE_MS = 12 * HOUR_MS
 _POPULAR = 100  # titles that the popular half of a slate is drawn from
 
@@ -102,16 +103,21 @@ def logged(world: VideoWorld, policy: LoggingPolicy, days: range) -> Iterator[tu
                     yield visit, feedback
 
 
-def write_history(world: VideoWorld, folder: Path, *, days: int) -> History:
+def write_history(
+    world: VideoWorld, folder: Path, *, days: int, progress: Callable[[str], None] | None = None
+) -> History:
     """Write the first `days` days into `folder` as interactions.csv and items.csv. Same world, same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     until_ms = world.settings.starts_at_ms + days * DAY_MS
     interactions, items = folder / "interactions.csv", folder / "items.csv"
-    rows = [
-        interaction_row(visit, feedback)
-        for visit, feedback in logged(world, LoggingPolicy(world), range(days))
-        if feedback.occurred_at_ms < until_ms
-    ]
+    policy = LoggingPolicy(world)
+    rows: list[InteractionRow] = []
+    for day in range(days):
+        if progress is not None:
+            progress(f"day {day + 1} of {days}")
+        for visit, feedback in logged(world, policy, range(day, day + 1)):
+            if feedback.occurred_at_ms < until_ms:
+                rows.append(interaction_row(visit, feedback))
     rows.sort(key=lambda row: row[2])
     write_rows(interactions, INTERACTION_COLUMNS, rows)
     titles = [world.title(title) for title in range(world.title_count(until_ms - 1))]
@@ -123,7 +129,7 @@ def write_history(world: VideoWorld, folder: Path, *, days: int) -> History:
     return History(interactions=interactions, items=items, events=len(rows), until_ms=until_ms)
 
 
-def interaction_row(visit: Visit, feedback: Feedback) -> tuple[str, str, int, str, str, str, str, str]:
+def interaction_row(visit: Visit, feedback: Feedback) -> InteractionRow:
     return (
         viewer_id(visit.viewer),
         title_id(feedback.title),
@@ -136,7 +142,7 @@ def interaction_row(visit: Visit, feedback: Feedback) -> tuple[str, str, int, st
     )
 
 
-def write_rows(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
+def write_rows(path: Path, columns: tuple[str, ...], rows: Sequence[tuple[str | int | float, ...]]) -> None:
     """A CSV file, whole or not at all."""
     temporary = path.with_suffix(".part")
     with temporary.open("w", newline="", encoding="utf-8") as file:
