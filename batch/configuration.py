@@ -52,16 +52,18 @@ class TrainingConfig:
 def configuration_for(*, tokens: int, items: int, device: str, **changes: Any) -> TrainingConfig:
     """The defaults by the size of the data; `changes` win.
 
-    A step holds 1/32 of an epoch, within [512, 4096] tokens (up to 32,768 on a GPU), so that small data still
-    takes enough steps; epochs are what about 30 M tokens allow, within [8, 40]; the full softmax up to 8,192
-    items, 1,024 shared negatives beyond; dropout 0.3 under 100,000 tokens, 0.2 from there.
+    A step holds 1/32 of an epoch, within [128, 4096] tokens (up to 32,768 on a GPU), so that small data still takes
+    enough steps. Epochs are what 15 M tokens allow, within [6, 40]; early stopping ends most runs before. Warm-up is
+    two epochs, at most 200 steps. The full softmax up to 8,192 items, 1,024 shared negatives beyond. Dropout 0.3
+    under 100,000 tokens, 0.2 from there.
     """
     largest = 32_768 if device == "cuda" else 4_096
-    step_tokens = min(max(1 << max(tokens // 32, 1).bit_length() - 1, 512), largest)
+    step_tokens = min(max(1 << max(tokens // 32, 1).bit_length() - 1, 128), largest)
     defaults: dict[str, Any] = {
         "step_tokens": step_tokens,
         "row_tokens": max(min(256, step_tokens // 8, tokens), 1),
-        "epochs": min(max(30_000_000 // max(tokens, 1), 8), 40),
+        "epochs": min(max(15_000_000 // max(tokens, 1), 6), 40),
+        "warmup_steps": min(max(2 * tokens // step_tokens, 10), 200),
         "negatives": 0 if items <= FULL_SOFTMAX_ITEMS else 1_024,
         "dropout": 0.3 if tokens < 100_000 else 0.2,
         "precision": fast_precision(device),
@@ -84,6 +86,13 @@ def fast_precision(device: str) -> str:
 
 def as_json(config: TrainingConfig) -> dict[str, Any]:
     return asdict(config)
+
+
+def identity(config: TrainingConfig) -> dict[str, Any]:
+    """What must be equal for a run to go on from its checkpoint: all but the time that it is given."""
+    values = as_json(config)
+    del values["minutes"]
+    return values
 
 
 def from_json(values: dict[str, Any]) -> TrainingConfig:

@@ -24,7 +24,7 @@ from torch import nn
 
 from batch.catalogue import read_item_ids
 from batch.checkpoint import load_checkpoint, save_checkpoint
-from batch.configuration import TrainingConfig, as_json, configuration_for
+from batch.configuration import TrainingConfig, as_json, configuration_for, identity
 from batch.loss import full_softmax, sampled_softmax
 from batch.network import Network, NetworkConfig, exported, import_weights
 from batch.progress import TrainingProgress, duration
@@ -82,12 +82,14 @@ def pretrain(
     if tokens < 1:
         raise TooFewInteractions(f"{interactions_path}: nobody took two items, so nothing comes next.")
 
-    # The configuration: by the size of the data, or what the artifact that we start from has.
+    # The last tenth by time is the judge of when to stop. The configuration follows the size of the rest, or, in
+    # fine-tuning, the artifact that we start from.
+    held = tail(sequences, share=changes.get("validation_share", TrainingConfig().validation_share))
     if base is not None:
         known = base.manifest["configuration"]
         changes = {"learning_rate": known["learning_rate"] / 4.0, "epochs": 8, "warmup_steps": 20, **changes}
         changes["network"] = NetworkConfig(**known["network"])
-    config = configuration_for(tokens=tokens, items=len(ids), device=device, **changes)
+    config = configuration_for(tokens=token_count(sequences.keep(~held)), items=len(ids), device=device, **changes)
     data = {
         "interactions": int(token_count(sequences) + len(sequences)),
         "users": len(sequences),
@@ -106,8 +108,8 @@ def pretrain(
         vectors = torch.from_numpy(item_vectors(base))
         network.items.weight.data[: len(vectors)] = vectors.to(device)
 
-    # Training, with the last tenth by time as the judge of when to stop.
-    held = tail(sequences, share=config.validation_share)
+    # Training.
+    validation = TailValidation(sequences, held, config)
     with TrainingProgress("pretrain", quiet=quiet) as progress:
         events, users = data["interactions"], data["users"]
         progress.say(f"{events:,} interactions · {users:,} users · {len(ids):,} items · {device}")
@@ -116,11 +118,11 @@ def pretrain(
             network,
             stable=sequences.keep(~held),
             decay=sequences,
-            validate=tail_validation(sequences, held, config),
+            validate=validation if len(validation) else None,
             config=config,
             checkpoint=out / CHECKPOINT,
             identity={
-                "configuration": as_json(config),
+                "configuration": identity(config),
                 "data": data["digest"],
                 "base": base.id if base else None,
             },
@@ -134,7 +136,7 @@ def pretrain(
         best = result.best.as_json() if result.best is not None else None
         metrics: dict[str, Any] = {"validation": best, **result.metrics}
         if int8:
-            small, cost = quantized(vectors, lambda v: tail_validation(sequences, held, config)(network, v))
+            small, cost = quantized(vectors, lambda v: validation(network, v))
             tensors |= small
             metrics["int8"] = cost
             was, now = cost["ndcg@10_float32"], cost["ndcg@10"]
@@ -181,6 +183,7 @@ def fit(
     checkpoint: Path | None,
     identity: dict[str, Any],
     progress: TrainingProgress,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
 ) -> Fitted:
     """Train in place. stable: learned while the rate is held; decay: learned while it falls to zero.
 
@@ -291,7 +294,7 @@ def fit(
             ndcg=ndcg,
             left_s=left_s,
         )
-        if checkpoint is not None and time.monotonic() - saved_s > CHECKPOINT_EVERY_S:
+        if checkpoint is not None and time.monotonic() - saved_s > checkpoint_every_s:
             state["seconds"] = elapsed_s()
             save_checkpoint(checkpoint, network, optimizer, state, identity)
             saved_s = time.monotonic()
@@ -338,7 +341,7 @@ def tail(sequences: Sequences, *, share: float) -> np.ndarray:
     return sequences.at_ms >= border[int(len(sequences.at_ms) * (1.0 - share))]
 
 
-class tail_validation:
+class TailValidation:
     """Ranks a sample of the held-out events, each with all that its user did before as the past."""
 
     def __init__(self, sequences: Sequences, held: np.ndarray, config: TrainingConfig) -> None:
@@ -356,6 +359,9 @@ class tail_validation:
         chosen = shuffled[nth < 5]
         self.sequences = sequences
         self.users, self.targets = user[chosen], position[chosen]
+
+    def __len__(self) -> int:
+        return len(self.users)
 
     def __call__(self, network: Network, vectors: np.ndarray | None = None) -> Scores:
         scored = None if vectors is None else torch.from_numpy(vectors).to(network.items.weight.device)
