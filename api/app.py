@@ -151,7 +151,13 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
         openapi_extra=operation(
             request=schemas.ItemsRequest,
             replies={201: schemas.ItemsReply},
-            problems=(*BODY_PROBLEMS, "header_invalid", "idempotency_key_reused", "log_unavailable"),
+            problems=(
+                *BODY_PROBLEMS,
+                "header_invalid",
+                "idempotency_key_reused",
+                "log_unavailable",
+                "learner_not_ready",
+            ),
             headers=(IDEMPOTENCY_HEADER,),
         ),
     )
@@ -167,7 +173,7 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
         openapi_extra=operation(
             request=schemas.ItemBody,
             replies={200: schemas.ItemsReply},
-            problems=(*BODY_PROBLEMS, "log_unavailable"),
+            problems=(*BODY_PROBLEMS, "log_unavailable", "learner_not_ready"),
         ),
     )
     async def put_item_(item_id: str, request: Request) -> Response:

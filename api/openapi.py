@@ -213,7 +213,10 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for methods in document["paths"].values():
         for described in methods.values():
             responses = described.get("responses", {})
-            if "HTTPValidationError" in str(responses.get("422")):
+            automatic = responses.get("422", {}).get("content", {})
+            if "HTTPValidationError" in str(automatic.get("application/json")):
+                del automatic["application/json"]
+            if "422" in responses and not automatic:
                 del responses["422"]
             if "200" in responses and not responses["200"].get("content", {}).get("application/json", {}).get(
                 "schema", True

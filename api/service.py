@@ -128,6 +128,9 @@ class Service:
         """The position of the last one, once all are durable. Raises Problem where the log cannot take
         them.
         """
+        if self._model is None:
+            # The learner writes the log's first record: nothing may come before it.
+            raise Problem("learner_not_ready", retry_after_s=1)
         try:
             return await self.writer.append([records.encode(entry) for entry in entries])
         except LogUnavailable as error:
