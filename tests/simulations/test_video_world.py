@@ -31,9 +31,7 @@ def test_the_same_seed_gives_the_same_world_in_whatever_order_it_is_asked():
 
 def test_another_seed_gives_another_world():
     other = VideoWorld(WorldSettings(seed=4, viewers=200, titles=150))
-    assert [visit.at_ms for visit in other.visits(0)] != [
-        visit.at_ms for visit in VideoWorld(SMALL).visits(0)
-    ]
+    assert [visit.at_ms for visit in other.visits(0)] != [visit.at_ms for visit in VideoWorld(SMALL).visits(0)]
 
 
 def test_expected_value_of_a_slate_is_what_many_visits_bring():
@@ -58,10 +56,7 @@ def test_expected_reward_of_one_title_is_its_frequency_at_the_first_position():
     at_ms = day_ms(2) + 9 * HOUR_MS
     title = world.best_slate(Visit(9, at_ms, "web", day=2, number=0), 1)[0][0]
     visits = (Visit(9, at_ms, "web", day=2, number=number) for number in range(8_000))
-    shares = [
-        sum(one.value or 0.0 for one in world.respond(visit, [title]) if one.position == 1)
-        for visit in visits
-    ]
+    shares = [sum(one.value or 0.0 for one in world.respond(visit, [title]) if one.position == 1) for visit in visits]
     expected = world.expected_reward(9, title, at_ms, device="web")
     assert abs(np.mean(shares) - expected) < 4 * np.std(shares) / np.sqrt(len(shares))
 
@@ -157,9 +152,7 @@ def test_feedback_is_late_or_lost_as_often_as_the_settings_say():
     ]
     assert len(reports) > 2_500
     lost = np.mean([one.arrives_at_ms is None for one in reports])
-    late = np.mean(
-        [one.arrives_at_ms is not None and one.arrives_at_ms > one.occurred_at_ms for one in reports]
-    )
+    late = np.mean([one.arrives_at_ms is not None and one.arrives_at_ms > one.occurred_at_ms for one in reports])
     assert lost == pytest.approx(0.05, abs=0.03)
     assert late == pytest.approx(0.10 * 0.95, abs=0.03)
 
