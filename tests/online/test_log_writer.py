@@ -84,55 +84,53 @@ def test_a_batch_larger_than_the_limits_travels_in_several_and_stays_in_order(lo
     assert small == list(range(21, 71))
 
 
-@pytest.mark.parametrize("kill_after_s", [0.05, 0.15, 0.3])
-def test_after_a_kill_of_the_server_under_load_every_acknowledged_record_is_there_exactly_once(
-    tmp_path, start_server, kill_after_s
+@pytest.mark.parametrize("between_kills", [1, 40, 1_000])
+def test_after_kills_of_the_server_under_load_every_acknowledged_record_is_there_exactly_once(
+    tmp_path, start_server, between_kills
 ):
     folder = tmp_path / "log"
     server = start_server(folder)
     acknowledged: dict[bytes, int] = {}
-    refused = 0
 
     async def run():
-        nonlocal refused
         writer = await started(server.url)
-        stop = False
+        stopping = False
 
         async def appender(name: int):
-            nonlocal refused
             turn = 0
-            while not stop:
+            while not stopping:
                 record = b"%d/%d" % (name, turn)
+                turn += 1
                 try:
                     acknowledged[record] = await writer.append([record])
-                    turn += 1
-                except LogUnavailable:
-                    refused += 1
-                    turn += 1  # its fate is unknown: never sent again, so at most once
+                except LogUnavailable:  # its fate is unknown; it is never sent again, so it is there once at most
                     await asyncio.sleep(0.02)
 
-        async def kill():
-            nonlocal stop
-            for _ in range(2):
-                await asyncio.sleep(kill_after_s)
-                os.kill(running[-1].pid, signal.SIGKILL)
-                running[-1]._process.wait()
-                running[-1].stop()
-                running.append(start_server(folder))  # blocks the loop for as long as a restart takes
-            await asyncio.sleep(kill_after_s)
-            stop = True
+        async def acknowledgements(many: int):
+            wanted = len(acknowledged) + many
+            while len(acknowledged) < wanted:
+                await asyncio.sleep(0.001)
 
-        running = [server]
+        async def kill():
+            nonlocal stopping
+            running = server
+            for _ in range(3):
+                await acknowledgements(between_kills)
+                os.kill(running.pid, signal.SIGKILL)
+                running.stop()
+                running = start_server(folder)
+            await acknowledgements(between_kills)
+            stopping = True
+
         await asyncio.gather(kill(), *map(appender, range(32)))
         await writer.close()
-        return running[-1].url
 
-    url = asyncio.run(run())
-    records = whole_log(url)
+    asyncio.run(run())
+    records = whole_log(server.url)
     assert [position for position, _ in records] == list(range(1, len(records) + 1))
     assert max(Counter(record for _, record in records).values()) == 1
     by_position = dict(records)
-    assert len(acknowledged) > 100
+    assert len(acknowledged) >= 4 * between_kills
     assert all(by_position[position] == record for record, position in acknowledged.items())
 
 
@@ -213,8 +211,10 @@ def test_writers_of_the_past_are_forgotten_the_longest_silent_first(log_server):
     keys = LogKeys()
     with connect(log_server.url) as client:
         names = (3, keys.log, keys.sequence, keys.writers)
-        for number in range(1_001):
-            client.eval(script, *names, f"writer {number}", 1, 0, b"x")
+        with client.pipeline(transaction=False) as pipeline:
+            for number in range(1_001):
+                pipeline.eval(script, *names, f"writer {number}", 1, 0, b"x")
+            pipeline.execute()
         assert client.hlen(keys.writers) == 501
         assert not client.hexists(keys.writers, "writer 499")
         assert client.hexists(keys.writers, "writer 500")
@@ -252,11 +252,11 @@ def test_while_the_server_is_away_appends_fail_fast_and_the_writer_recovers_by_i
         with pytest.raises(LogUnavailable) as refusal:
             await writer.append([b"first during"])
         assert refusal.value.retry_after_s > 0
-        assert time.monotonic() - began < 0.6
+        assert 0.3 < time.monotonic() - began < 1.5  # the patience is 0.4 s
         began = time.monotonic()
         with pytest.raises(LogUnavailable):
             await writer.append([b"second during"])
-        assert time.monotonic() - began < 0.05  # at once, now that the outage is known
+        assert time.monotonic() - began < 0.3  # at once, now that the outage is known
         start_server(folder)
         deadline = time.monotonic() + 5
         while not writer.connected:
@@ -296,7 +296,7 @@ def test_a_server_that_hangs_counts_as_away_after_the_reply_timeout_and_loses_no
             began = time.monotonic()
             with pytest.raises(LogUnavailable):
                 await writer.append([b"refused"])
-            assert time.monotonic() - began < 0.05
+            assert time.monotonic() - began < 0.2
         finally:
             os.kill(log_server.pid, signal.SIGCONT)
         deadline = time.monotonic() + 5
