@@ -40,8 +40,15 @@ lint: $(STAMP)  ## ruff, mypy (strict on online/ and api/), import direction, no
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-bench: $(STAMP)  ## every measurement of benchmarks/, one after the other
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(VENV)/.installed-bench  ## every measurement of benchmarks/, one after the other; peers too with INTERACTIONS=FILE
+	@for script in benchmarks/*.py; do \
+	  echo "== $$script"; \
+	  $(BIN)/python "$$script" $(if $(INTERACTIONS),$$(test "$$script" = benchmarks/peers.py && echo --interactions $(INTERACTIONS))); \
+	done
+
+$(VENV)/.installed-bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --config-settings editable_mode=compat -e '.[bench]'
+	@touch $@
 
 lock: $(STAMP)  ## resolve requirements.lock and requirements-dev.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
