@@ -43,11 +43,19 @@ def cli() -> typer.Typer:
         rich_markup_mode=None,
     )
     snapshot = typer.Typer(help="Snapshots: a state at a place in the log.", no_args_is_help=True)
+    pretrain = typer.Typer(help="Batch training: from interactions to a frozen artifact.", no_args_is_help=True)
+    evaluate = typer.Typer(help="The batch model alone, on a published protocol.", no_args_is_help=True)
+    app.command("demo")(demo)
     app.command("up")(up)
+    app.add_typer(pretrain, name="pretrain")
+    pretrain.command("recommendation")(pretrain_recommendation)
+    app.add_typer(evaluate, name="evaluate")
+    evaluate.command("recommendation")(evaluate_recommendation)
     app.add_typer(snapshot, name="snapshot")
     snapshot.command("list")(snapshot_list)
     snapshot.command("show")(snapshot_show)
     snapshot.command("verify")(snapshot_verify)
+    app.command("verify")(verify)
     app.command("doctor")(doctor)
     return app
 
@@ -76,6 +84,23 @@ def refuse(message: str, code: int) -> NoReturn:
     """End with a message that says what to do."""
     say(f"perennial: {message}")
     raise typer.Exit(code)
+
+
+def demo(
+    minutes: Annotated[float | None, typer.Option(help="How long viewers use the service.", min=0.2)] = None,
+    once: Annotated[bool, typer.Option("--once", help="End after the table instead of staying up.")] = False,
+    home: Annotated[Path | None, typer.Option(help="Where a new folder is made.")] = None,
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8080,
+    seed: Annotated[int, typer.Option(help="Of the simulated world.")] = 7,
+    drift: Annotated[float, typer.Option(help="How fast tastes move; 0 is a stationary world.", min=0.0)] = 1.0,
+) -> None:
+    """From nothing to a service that learns: pretrain, serve, be used by simulated viewers, show what it brought.
+
+    Example: perennial demo --minutes 2 --once
+    """
+    from simulations.demo import run_demo
+
+    raise typer.Exit(run_demo(minutes=minutes, once=once, home=home, port=port, seed=seed, drift=drift))
 
 
 def up(
@@ -135,6 +160,125 @@ def _tell_address(address: "Address", *, as_json: bool) -> None:
         text=f"API        {address.url}\ndocs       {address.docs}\ndashboard  {address.dashboard}",
     )
     say(f"home {address.home}, artifact {address.artifact or 'none'}; Ctrl-C stops it")
+
+
+Interactions = Annotated[
+    Path,
+    typer.Option(
+        help="CSV or Parquet: user_id, item_id, timestamp, optional event_type, value, session_id, context_*."
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Minutes = Annotated[float | None, typer.Option(help="A time budget for training.", min=0.01)]
+Seed = Annotated[int | None, typer.Option(help="Of all chance in the run.")]
+
+
+def pretrain_recommendation(
+    interactions: Interactions,
+    out: Annotated[Path, typer.Option(help="Folder of the artifact; an interrupted run goes on from it.")],
+    items: Annotated[Path | None, typer.Option(help="Catalogue with item_id: items nobody took yet.")] = None,
+    device: Device = "auto",
+    until: Annotated[str | None, typer.Option(help="Leave out what is not before: 2017-10-09, or Unix time.")] = None,
+    artifact: Annotated[Path | None, typer.Option(help="Fine-tune from this artifact.")] = None,
+    minutes: Minutes = None,
+    epochs: Annotated[int | None, typer.Option(help="At most this many.", min=1)] = None,
+    seed: Seed = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Item vectors in a quarter of the bytes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train on past interactions and write an artifact; with --artifact, fine-tune from one.
+
+    Example: perennial pretrain recommendation --interactions past.csv --out ./artifact
+    """
+    with _batch_errors():
+        from batch.train import pretrain
+
+        changes: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "seed": seed}
+        written = pretrain(
+            interactions,
+            out,
+            device=device,
+            until_ms=None if until is None else moment_ms(until),
+            artifact=artifact,
+            items_path=items,
+            int8=int8,
+            **{name: value for name, value in changes.items() if value is not None},
+        )
+    result = {"artifact": written.id, "folder": str(out), "metrics": written.manifest["metrics"]}
+    give(result, as_json=as_json, text=f"artifact {written.id} in {out}")
+
+
+def evaluate_recommendation(
+    interactions: Interactions,
+    protocol: Annotated[str, typer.Option(help="leave-one-out is the only one.")] = "leave-one-out",
+    device: Device = "auto",
+    minutes: Minutes = None,
+    epochs: Annotated[int | None, typer.Option(help="At most this many.", min=1)] = None,
+    seed: Seed = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="A file to keep the run in, to go on from.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train on all but each user's last two items, then rank the last one over the full catalogue.
+
+    Example: perennial evaluate recommendation --interactions past.csv --protocol leave-one-out
+    """
+    if protocol != "leave-one-out":
+        refuse(f"unknown protocol {protocol!r}; there is leave-one-out", USAGE)
+    with _batch_errors():
+        from batch.evaluate import evaluate_leave_one_out
+
+        changes: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "seed": seed}
+        found = evaluate_leave_one_out(
+            interactions,
+            device=device,
+            checkpoint=checkpoint,
+            **{name: value for name, value in changes.items() if value is not None},
+        ).as_json()
+    lines = [f"leave-one-out, ranked over the full catalogue ({found['steps']:,} steps, {found['seconds']} s)"]
+    for part in ("validation", "test"):
+        figures = "  ".join(
+            f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value:,}"
+            for name, value in found[part].items()
+        )
+        lines.append(f"{part:10} {figures}")
+    give(found, as_json=as_json, text="\n".join(lines))
+
+
+@contextlib.contextmanager
+def _batch_errors() -> Iterator[None]:
+    """What a run can end with, said in one line and not as a traceback."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        refuse("this command needs torch: pip install 'perennial[batch]'", MISSING)
+    from batch.checkpoint import CheckpointForeign
+    from batch.train import TooFewInteractions
+    from online.artifact import ArtifactCorrupt, ArtifactMissing
+    from online.interactions import InteractionsMalformed
+
+    try:
+        yield
+    except (InteractionsMalformed, TooFewInteractions, CheckpointForeign) as error:
+        refuse(str(error), USAGE)
+    except (ArtifactCorrupt, ArtifactMissing, FileNotFoundError) as error:
+        refuse(str(error), MISSING)
+    except ValueError as error:
+        refuse(str(error), USAGE)
+
+
+def moment_ms(text: str) -> int:
+    """Unix milliseconds of a time on the command line: a date, RFC 3339 (UTC without an offset), or Unix time."""
+    from datetime import UTC, datetime
+
+    if text.isdigit():
+        number = int(text)
+        return number if number >= 100_000_000_000 else number * 1_000
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        refuse(f"cannot read the time {text!r}: write 2017-10-09, 2017-10-09T12:00:00Z, or Unix time", USAGE)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1_000)
 
 
 def snapshot_list(home: Home = default_home(), as_json: Json = False) -> None:
@@ -211,6 +355,38 @@ def _snapshot_errors() -> Iterator[None]:
         refuse(str(error), MISSING)
     except SnapshotCorrupt as error:
         refuse(str(error), CHECK_FAILED)
+
+
+def verify(
+    home: Home = default_home(),
+    redis_url: Annotated[str | None, typer.Option(help="The log's server, where it is not this home's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fold the whole log again from the artifact, and compare every digest on the way. Exit code 0 only if identical.
+
+    Example: perennial verify
+    """
+    from api.verification import verify_home
+    from online.artifact import ArtifactCorrupt, ArtifactMissing
+    from online.fold import LogForeign
+    from online.log import LogError
+    from online.snapshot import SnapshotCorrupt
+
+    try:
+        found = verify_home(home, redis_url, say=say)
+    except (LogError, LogForeign, ArtifactMissing, ArtifactCorrupt, SnapshotCorrupt) as error:
+        refuse(str(error), MISSING)
+    lines = [f"{'what':34}  {'position':>12}  {'expected':32}  refolded"]
+    for one in found.compared:
+        mark = "" if one.identical else "   DIFFERENT"
+        lines.append(f"{one.what:34}  {one.position:>12,}  {one.expected:32}  {one.refolded}{mark}")
+    lines.append(
+        f"{found.position:,} records folded again in {found.seconds:.1f} s: digest {found.digest}, "
+        f"{'all identical' if found.identical else 'NOT IDENTICAL'}"
+    )
+    give(found.as_json(), as_json=as_json, text="\n".join(lines))
+    if not found.identical:
+        raise typer.Exit(CHECK_FAILED)
 
 
 def doctor(

@@ -1,0 +1,132 @@
+"""The whole log folded a second time, and its digests held against every snapshot and against the running learner."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from api.supervisor import read_address
+from online.artifact import read_artifact
+from online.log import LogReader, LogServer
+from online.records import Begin, decode
+from online.refold import refolded
+from online.snapshot import list_snapshots
+
+_LIVE_DIGEST_S = 30.0
+_TELL_EVERY_S = 2.0
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """One digest that was claimed, and the one that the fold gives."""
+
+    what: str
+    position: int
+    expected: str
+    refolded: str
+
+    @property
+    def identical(self) -> bool:
+        return self.expected == self.refolded
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """The outcome: identical only if every comparison is."""
+
+    position: int
+    digest: str
+    seconds: float
+    compared: list[Compared]
+
+    @property
+    def identical(self) -> bool:
+        return all(one.identical for one in self.compared)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "identical": self.identical,
+            "position": self.position,
+            "digest": self.digest,
+            "seconds": round(self.seconds, 3),
+            "compared": [
+                {
+                    "what": one.what,
+                    "position": one.position,
+                    "expected": one.expected,
+                    "refolded": one.refolded,
+                    "identical": one.identical,
+                }
+                for one in self.compared
+            ],
+        }
+
+
+def verify_home(home: Path, redis_url: str | None, *, say: Callable[[str], None]) -> Verified:
+    """Fold the log of a home folder again, whether its service runs or not. Raises LogError, LogForeign, Artifact….
+
+    A home that is not being served gets its own log server for as long as this takes (call from the main thread).
+    """
+    running = read_address(home)
+    claims: list[tuple[str, int, str]] = [
+        (f"snapshot {snapshot.id}", snapshot.position, snapshot.state_digest)
+        for snapshot in list_snapshots(home / "snapshots")
+    ]
+    if running is not None:
+        claims += _live_claim(home)
+    with _log_of(home, redis_url or (running.log_url if running else None)) as url:
+        reader = LogReader(url)
+        try:
+            return _verify(home, reader, claims, say)
+        finally:
+            reader.close()
+
+
+def _verify(home: Path, reader: LogReader, claims: list[tuple[str, int, str]], say: Callable[[str], None]) -> Verified:
+    head = reader.head()
+    payload = reader.entry(1)
+    first = decode(payload) if payload is not None else None
+    artifact = None
+    if isinstance(first, Begin) and first.artifact_id:
+        artifact = read_artifact(home / "artifacts" / first.artifact_id)
+    began = told = time.monotonic()
+
+    def progress(position: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > _TELL_EVERY_S:
+            told = time.monotonic()
+            say(f"folding: {position:,} of {head:,}, {position / (told - began):,.0f} records/s")
+
+    # A claim beyond the log's end cannot be met; the fold says so.
+    positions = sorted({*(position for _, position, _ in claims), head})
+    digests = {state.position: state.digest() for state in refolded(reader, artifact, positions, progress=progress)}
+    compared = [
+        Compared(what, position, expected, digests[position])
+        for what, position, expected in sorted(claims, key=lambda claim: claim[1])
+    ]
+    return Verified(head, digests[head], time.monotonic() - began, compared)
+
+
+def _live_claim(home: Path) -> list[tuple[str, int, str]]:
+    """What the running learner says its digest is now."""
+    from online.live import LearnerNotReady, LiveModel
+
+    try:
+        found = asyncio.run(LiveModel.attach(home).digest(_LIVE_DIGEST_S))
+    except LearnerNotReady:
+        return []
+    return [("the running learner", *found)] if found is not None else []
+
+
+@contextlib.contextmanager
+def _log_of(home: Path, url: str | None) -> Iterator[str]:
+    if url is not None:
+        yield url
+        return
+    server = LogServer.start(home / "log")
+    try:
+        yield server.url
+    finally:
+        server.stop()
