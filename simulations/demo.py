@@ -1,7 +1,7 @@
 """`perennial demo`: from nothing to a service that learns, used by viewers whose truth is known. Reads top to bottom.
 
-history → pretrain → up → viewers over HTTP → learning on and off → held-out viewers → the log folded again
-→ quality against parameter lag → table, report, the three reasons
+history → pretrain → up → the viewers' past → viewers over HTTP → learning on and off → held-out viewers
+→ the log folded again → quality against parameter lag → table, report, the three reasons
 
 Everything is done the way a user would do it: by the command line and HTTP, in processes of their own.
 """
@@ -28,6 +28,8 @@ from types import FrameType
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from simulations.backfill import BackfillRefused, backfill
+from simulations.client import CallFailed
 from simulations.history import History, write_history
 from simulations.lag import measure_lags
 from simulations.measurements import read_decisions, read_freshness
@@ -100,7 +102,7 @@ def run_demo(
             screen.close()
             screen.say("stopped")
             return 130
-        except (DemoFailed, ChildFailed) as error:
+        except (DemoFailed, ChildFailed, BackfillRefused, CallFailed) as error:
             screen.close()
             screen.say(f"perennial demo: {error}")
             return 3
@@ -136,6 +138,7 @@ def _run(demo: Demo, stack: ExitStack, *, once: bool) -> int:
     write_past(demo)
     pretrain(demo)
     service = up(demo, stack)
+    move_in(demo)
     screen.say(f"from nothing to a service that learns: {time.monotonic() - began:.0f} s. Dashboard {demo.url}/")
     watch_viewers(demo, stack)
     check_state(demo)
@@ -222,11 +225,23 @@ def up(demo: Demo, stack: ExitStack) -> Child:
     return service
 
 
+def move_in(demo: Demo) -> None:
+    """What each viewer watched before, as events: own state for both arms, shared parameters as they were trained."""
+    demo.screen.stage("past")
+    frozen = _act(demo, "freeze", "demo: the past moves users' own states only")
+    sent = backfill(demo.url, _made(demo.history).interactions, progress=demo.screen.still)
+    if frozen:
+        _act(demo, "resume", "demo: the past is in")
+    how = "while learning was frozen" if frozen else "learned once more, since the service takes no acts yet"
+    demo.results.facts["the viewers' past"] = f"{sent:,} events sent before the first visit, {how}"
+    demo.results.stages.append(("past", demo.screen.done(f"{sent:,} events of the viewers' past, {how}")))
+
+
 def watch_viewers(demo: Demo, stack: ExitStack) -> None:
     """Viewers use the service: most of the time as they like, at the end with learning on and off in turn."""
     total_s = demo.minutes * 60.0
     turn_s = min(8.0, total_s / 8)
-    freezes = _can_freeze(demo)
+    freezes = _act(demo, "resume", "demo: are acts taken?")  # while learning is on, it changes nothing
     demo.results.learning_off_means = (
         "learning frozen by an act, the same feedback flowing" if freezes else "feedback held back, so nothing to learn"
     )
@@ -352,18 +367,19 @@ def _viewers_arguments(demo: Demo, *, rate: float) -> list[str]:
 
 def _learning(demo: Demo, viewers: Child, *, on: bool, freezes: bool) -> None:
     if freezes:
-        act = {"act": "resume" if on else "freeze", "reason": "demo: latency with learning on and off"}
-        status, _ = _call(demo, "POST", "/v1/acts", act)
-        if status >= 300:
-            raise DemoFailed(f"the act {act['act']!r} was answered with {status}")
+        _act(demo, "resume" if on else "freeze", "demo: latency with learning on and off")
     else:
         viewers.order(json.dumps({"do": "feedback", "on": on}).encode())
 
 
-def _can_freeze(demo: Demo) -> bool:
-    """Whether the service takes operators' acts: a resume while learning is on changes nothing."""
-    status, _ = _call(demo, "POST", "/v1/acts", {"act": "resume", "reason": "demo: are acts taken?"})
-    return status < 300
+def _act(demo: Demo, act: str, reason: str) -> bool:
+    """An operator's act. -> False where the service takes none (404, 405, 501)"""
+    status, body = _call(demo, "POST", "/v1/acts", {"act": act, "reason": reason})
+    if status in (404, 405, 501):
+        return False
+    if status >= 300:
+        raise DemoFailed(f"the act {act!r} was answered with {status}: {body[:300]!r}")
+    return True
 
 
 def _monitors(demo: Demo, wall_s: float) -> dict[str, str]:
