@@ -1,0 +1,126 @@
+"""A power cut takes away whatever the disk had not been told to keep; what was acknowledged is not among it.
+
+The server runs with a preloaded library that notes how long each file was at its last sync. The cut: SIGKILL,
+then every append-only file loses what came after that, but for a torn piece of random length. The same cut
+under `everysec` has to lose records, or the test would show nothing.
+"""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from online.log import LogReader, LogUnavailable, LogWriter, connect
+
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler to build the preloaded library with")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> Path:
+    built = tmp_path_factory.mktemp("preload") / "fsync_log.so"
+    source = Path(__file__).with_name("fsync_log.c")
+    subprocess.run([COMPILER, "-shared", "-fPIC", "-O2", "-o", built, source, "-ldl"], check=True)
+    return built
+
+
+@pytest.fixture
+def notes(tmp_path, library, monkeypatch) -> Path:
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("FSYNC_NOTES", str(tmp_path / "notes"))
+    return tmp_path / "notes"
+
+
+def cut_power(folder: Path, notes: Path, seed: int) -> int:
+    """Truncate each append-only file to what was synced, plus a torn piece; how many bytes were taken away."""
+    kept: dict[str, int] = {}
+    for line in notes.read_text().splitlines() if notes.exists() else ():
+        size, _, path = line.partition("\t")
+        kept[path] = max(kept.get(path, 0), int(size))
+    taken = 0
+    torn = random.Random(seed)
+    for path in (folder / "appendonlydir").glob("*.incr.aof"):
+        written, synced = path.stat().st_size, kept.get(str(path), 0)
+        if written > synced:
+            left = synced + torn.randrange(written - synced)
+            os.truncate(path, left)
+            taken += written - left
+    return taken
+
+
+async def append_until_killed(server, kill_after: int) -> dict[bytes, int]:
+    """32 appenders, until `kill_after` records are acknowledged and the server is killed; where each one stands."""
+    acknowledged: dict[bytes, int] = {}
+    writer = LogWriter(server.url, patience_s=0.05)
+    await writer.start()
+    killed = False
+
+    async def appender(name: int) -> None:
+        turn = 0
+        while not killed:
+            record = b"%d/%d " % (name, turn) + b"x" * 200
+            turn += 1
+            try:
+                acknowledged[record] = await writer.append([record])
+            except LogUnavailable:
+                return
+
+    async def kill() -> None:
+        nonlocal killed
+        while len(acknowledged) < kill_after:
+            await asyncio.sleep(0.0005)
+        os.kill(server.pid, signal.SIGKILL)
+        killed = True
+
+    await asyncio.gather(kill(), *map(appender, range(32)))
+    await writer.close()
+    server.stop()
+    return acknowledged
+
+
+def surviving(url: str) -> dict[int, bytes]:
+    reader = LogReader(url)
+    records, after = {}, 0
+    while found := reader.read(after, 10_000, 0):
+        records.update(found)
+        after = found[-1][0]
+    reader.close()
+    return records
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_power_cut_takes_no_acknowledged_record_and_leaves_no_batch_twice(tmp_path, start_server, notes, seed):
+    server = start_server(tmp_path / "log")
+    acknowledged = asyncio.run(append_until_killed(server, 50 * (seed + 1)))
+    cut_power(tmp_path / "log", notes, seed)
+    records = surviving(start_server(tmp_path / "log").url)
+    assert all(records[position] == record for record, position in acknowledged.items())
+    assert list(records) == list(range(1, len(records) + 1))
+    assert len(set(records.values())) == len(records)
+
+
+def test_a_slow_disk_changes_nothing_about_that(tmp_path, start_server, notes, monkeypatch):
+    monkeypatch.setenv("FSYNC_SLOW_US", "30000")
+    server = start_server(tmp_path / "log")
+    acknowledged = asyncio.run(append_until_killed(server, 200))
+    cut_power(tmp_path / "log", notes, seed=0)
+    monkeypatch.delenv("FSYNC_SLOW_US")
+    records = surviving(start_server(tmp_path / "log").url)
+    assert all(records[position] == record for record, position in acknowledged.items())
+
+
+def test_the_same_cut_under_everysec_does_lose_records(tmp_path, start_server, notes):
+    server = start_server(tmp_path / "log")
+    with connect(server.url) as client:
+        client.config_set("appendfsync", "everysec")
+    acknowledged = asyncio.run(append_until_killed(server, 500))
+    taken = cut_power(tmp_path / "log", notes, seed=0)
+    records = surviving(start_server(tmp_path / "log").url)
+    lost = [record for record, position in acknowledged.items() if records.get(position) != record]
+    assert taken > 0
+    assert lost
