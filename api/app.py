@@ -32,6 +32,7 @@ from api.pages import problem_page, problems_page, status_page
 from api.problems import CATALOGUE, Fault, Pointer, Problem
 from api.readiness import readiness
 from api.recommendations import recommend
+from api.reference import reference_page, reference_script
 from api.reports import experiment, state
 from api.service import Answering, Call, Service
 from api.settings import ServiceSettings
@@ -60,6 +61,7 @@ def create_app(settings: ServiceSettings) -> App:
         version=VERSION,
         summary=SUMMARY,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -259,6 +261,14 @@ def _add_health_routes(app: FastAPI, service: Service) -> None:
     @app.get("/", name="status", include_in_schema=False)
     async def status() -> Response:
         return await status_page(service)
+
+    @app.get("/docs", name="docs", include_in_schema=False)
+    async def docs() -> Response:
+        return reference_page(app.openapi())
+
+    @app.get("/docs.js", name="docs_script", include_in_schema=False)
+    async def docs_script() -> Response:
+        return reference_script()
 
     @app.get("/problems", name="problems", include_in_schema=False)
     async def problems() -> Response:

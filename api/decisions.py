@@ -11,6 +11,7 @@ from api.schemas import DecisionReply, ModelOfDecision, RecommendationReply
 from api.service import Service
 from api.values import rfc3339
 from online import records
+from online.log import LogReader
 from online.recommendation.decide import recommended
 
 # Workers read their clocks before they append: a record may stand this far from where its time would put it.
@@ -71,13 +72,12 @@ async def find_position(service: Service, decision_id: str, *, search: bool) -> 
     if position is None and search:
         made_ms = made_at_ms(decision_id)
         if made_ms is not None:
-            position = await service.read(lambda: _search(service, decision_id, made_ms))
+            position = await service.read(lambda reader: _search(reader, decision_id, made_ms))
     return position
 
 
-def _search(service: Service, decision_id: str, made_ms: int) -> int | None:
+def _search(reader: LogReader, decision_id: str, made_ms: int) -> int | None:
     """Binary search for the time, then a look at the records around it."""
-    reader = service.reader
     low, high = reader.first(), reader.head()
     if low < 1 or high < low:
         return None

@@ -12,7 +12,8 @@ from api.readiness import readiness
 from api.service import Service
 
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
+    "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
@@ -21,6 +22,8 @@ _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem .3rem 0;"
     "vertical-align:top;border-bottom:1px solid #ddd}"
+    "textarea{width:100%;box-sizing:border-box}output{display:block;white-space:pre-wrap;overflow-x:auto}"
+    "textarea,output{font:13px/1.4 ui-monospace,monospace}h2{margin-top:2.5rem}code{overflow-wrap:anywhere}"
     ".red{color:#a40000;font-weight:600}.green{color:#1a6b1a}"
     "@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}td,th{border-color:#444}"
     "a{color:#8ab4f8}.red{color:#ff8a80}.green{color:#81c784}}"
@@ -76,7 +79,7 @@ async def status_page(service: Service) -> Response:
         '<a href="/v1/experiment">experiment</a> · '
         '<a href="/metrics">metrics</a> · <a href="/problems">problems</a></p>'
     )
-    return _page("Perennial", "".join(parts), refresh_s=5)
+    return page("Perennial", "".join(parts), refresh_s=5)
 
 
 def problems_page() -> Response:
@@ -89,7 +92,7 @@ def problems_page() -> Response:
         )
         for kind in CATALOGUE.values()
     ]
-    return _page("Problems", _table(("code", "status", "meaning"), rows))
+    return page("Problems", _table(("code", "status", "meaning"), rows))
 
 
 def problem_page(kind: Kind) -> Response:
@@ -99,7 +102,7 @@ def problem_page(kind: Kind) -> Response:
         f"<h2>What to do</h2><p>{escape(kind.cure)}</p>"
         '<p><a href="/problems">All problems</a> · <a href="/docs">API</a></p>'
     )
-    return _page(kind.title, body)
+    return page(kind.title, body)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -110,11 +113,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join([*lines, "</table>"])
 
 
-def _page(title: str, body: str, *, refresh_s: int | None = None) -> Response:
+def page(title: str, body: str, *, refresh_s: int | None = None, script: str = "") -> Response:
+    """A whole page. `title` is text, `body` is HTML, `script` the address of a script of our own."""
+    loaded = f'<script src="{script}"></script>' if script else ""
     refresh = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
     document = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>{refresh}'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
-        f"<body><h1>{escape(title)}</h1>{body}</body></html>"
+        f"<body><h1>{escape(title)}</h1>{body}{loaded}</body></html>"
     )
     return Response(document, media_type="text/html; charset=utf-8", headers=_HEADERS)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import redis
 import structlog
 
 from api.events import RecentEvents
@@ -58,7 +59,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics(settings.metrics_folder)
         self.writer = LogWriter(settings.log_url)
-        self.reader = LogReader(settings.log_url)
+        self._reader: LogReader | None = None  # made when it is first needed: the log may be away now
         self.replays = Replays()
         self.recent_events = RecentEvents()
         self.recent_decisions: OrderedDict[str, int] = OrderedDict()
@@ -78,7 +79,8 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._attaching
         await self.writer.close()
-        self.reader.close()
+        if self._reader is not None:
+            self._reader.close()
 
     async def _attach(self) -> None:
         while True:
@@ -142,15 +144,20 @@ class Service:
 
     async def entry(self, position: int) -> bytes | None:
         """The record at a position. Raises Problem where the log cannot be read."""
-        return await self.read(lambda: self.reader.entry(position))
+        return await self.read(lambda reader: reader.entry(position))
 
-    async def read(self, reading: Callable[[], T]) -> T:
-        """What `reading` gets out of `self.reader`, off the event loop, one at a time. Raises Problem."""
+    async def read(self, reading: Callable[[LogReader], T]) -> T:
+        """What `reading` gets out of the log's reader, off the event loop, one at a time. Raises Problem."""
         async with self._reading:
             try:
-                return await asyncio.to_thread(reading)
-            except LogError as error:
+                return await asyncio.to_thread(self._read, reading)
+            except (LogError, redis.exceptions.RedisError, OSError) as error:
                 raise Problem("log_unavailable", "The log cannot be read now.", retry_after_s=1) from error
+
+    def _read(self, reading: Callable[[LogReader], T]) -> T:
+        if self._reader is None:
+            self._reader = LogReader(self.settings.log_url)
+        return reading(self._reader)
 
     def remember_decision(self, decision_id: str, position: int) -> None:
         """So that a repeated request finds its first answer before the fold has reached it."""
