@@ -43,13 +43,10 @@ class _FullSoftmax(torch.autograd.Function):
         total = query.new_zeros(())
         for chunk in _chunks(len(query), len(vectors), query.device.type):
             q, y = query[chunk].to(precision), target[chunk].unsqueeze(1)
-            logits = (q @ items.T).float()  # [chunk, n]
-            top = logits.amax(dim=1, keepdim=True)
-            own = logits.gather(1, y)
-            weight = logits.sub_(top).exp_()
-            mass = weight.sum(dim=1, keepdim=True)
-            total += (mass.log() + top - own).sum()
-            p = weight.div_(mass).scatter_add_(1, y, torch.full_like(own, -1.0)).to(precision)
+            p = torch.softmax((q @ items.T).float(), dim=1)  # [chunk, n]
+            own = p.gather(1, y)
+            total -= own.clamp_min(1e-30).log().sum()
+            p = p.scatter_(1, y, own - 1.0).to(precision)
             d_query[chunk] = p @ items
             d_vectors += p.T @ q
         ctx.save_for_backward(d_query.div_(len(query)), d_vectors.div_(len(query)))

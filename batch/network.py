@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-NORM_EPSILON = 1e-6
+from batch.pointwise import convolve, gate, gated, normalised, remember, ungate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,105 +99,10 @@ class Layer(nn.Module):
         c = normalised(x, self.mix_gain)
         if self.taps is not None:
             c = convolve(c, self.taps, age)
-        u, r, o = self.mix_in(c).chunk(3, dim=-1)  # [L, B, m] each
-        r = gate(self.rate) * gate(r)
-        keep = (1.0 - r) * (age > 0).unsqueeze(-1)
-        h = scan(keep, r * u)
-        x = x + self.dropout(self.mix_out(h * (o * gate(o))))
-        p, q = self.feed_in(normalised(x, self.feed_gain)).chunk(2, dim=-1)  # [L, B, f] each
-        return x + self.dropout(self.feed_out(p * (q * gate(q))))
-
-
-def normalised(x: Tensor, gain: Tensor) -> Tensor:
-    """RMSNorm, arXiv:1910.07467: x / sqrt(mean(x^2)) * gain over the last dimension."""
-    return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + NORM_EPSILON) * gain
-
-
-def convolve(x: Tensor, taps: Tensor, age: Tensor) -> Tensor:
-    """Causal, one filter per channel: y_t = sum_k taps[k] x_{t-k}, inside a sequence. x: [L, B, d], taps: [k,
-    d].
-    """
-    y = x * taps[0]
-    for k in range(1, len(taps)):
-        past = torch.cat([torch.zeros_like(x[:k]), x[:-k]]) if k < len(x) else torch.zeros_like(x)
-        y = y + past * ((age >= k).unsqueeze(-1) * taps[k])
-    return y
-
-
-def gate(x: Tensor) -> Tensor:
-    """(1 + x / (1 + |x|)) / 2: a sigmoid without an exponential."""
-    return _Gate.apply(x)
-
-
-def ungate(y: Tensor) -> Tensor:
-    """The inverse of gate on (0, 1)."""
-    s = 2.0 * y - 1.0
-    return s / (1.0 - s.abs())
-
-
-def scan(keep: Tensor, add: Tensor) -> Tensor:
-    """h_t = keep_t h_{t-1} + add_t along the first dimension, h_{-1} = 0. keep, add: [L, B, m] -> h: [L, B,
-    m].
-    """
-    return _Scan.apply(keep.contiguous(), add.contiguous())
-
-
-class _Gate(torch.autograd.Function):
-    """One saved tensor instead of autograd's four."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        s = x / (x.abs() + 1.0)
-        ctx.save_for_backward(s)
-        return s * 0.5 + 0.5
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        (s,) = ctx.saved_tensors
-        return (1.0 - s.abs()).square() * gradient * 0.5
-
-
-class _Scan(torch.autograd.Function):
-    """The gradient of a scan is a scan backwards: g_t += keep_{t+1} g_{t+1}."""
-
-    @staticmethod
-    def forward(ctx, keep: Tensor, add: Tensor) -> Tensor:
-        h = _doubled(keep, add) if add.is_cuda else _stepped(keep, add)
-        ctx.save_for_backward(keep, h)
-        return h
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        keep, h = ctx.saved_tensors
-        later = torch.cat([keep[1:], torch.zeros_like(keep[:1])])
-        if gradient.is_cuda:
-            d_add = _doubled(later.flip(0), gradient.flip(0)).flip(0)
-        else:
-            d_add = torch.empty_like(gradient)
-            d_add[-1] = gradient[-1]
-            for t in range(len(gradient) - 2, -1, -1):
-                torch.addcmul(gradient[t], later[t], d_add[t + 1], out=d_add[t])
-        d_keep = torch.cat([torch.zeros_like(h[:1]), d_add[1:] * h[:-1]])
-        return d_keep, d_add
-
-
-def _stepped(keep: Tensor, add: Tensor) -> Tensor:
-    """One pass, step by step over [B, m]: on a CPU the passes over memory cost, not the L small calls."""
-    h = torch.empty_like(add)
-    h[0] = add[0]
-    for t in range(1, len(add)):
-        torch.addcmul(add[t], keep[t], h[t - 1], out=h[t])
-    return h
-
-
-def _doubled(keep: Tensor, add: Tensor) -> Tensor:
-    """log2(L) passes (Hillis & Steele 1986): on a GPU the calls cost, not the passes."""
-    step = 1
-    while step < len(add):
-        add = torch.cat([add[:step], add[step:] + keep[step:] * add[:-step]])
-        keep = torch.cat([keep[:step], keep[step:] * keep[:-step]])
-        step *= 2
-    return add
+        y = remember(self.mix_in(c), gate(self.rate), age)  # [L, B, 3 m] -> [L, B, m]
+        x = x + self.dropout(self.mix_out(y))
+        y = gated(self.feed_in(normalised(x, self.feed_gain)))  # [L, B, 2 f] -> [L, B, f]
+        return x + self.dropout(self.feed_out(y))
 
 
 def exported(network: Network) -> dict[str, np.ndarray]:

@@ -29,9 +29,7 @@ def queries_step_by_step(backbone, vectors, items):
     return queries
 
 
-@pytest.mark.parametrize(
-    "sizes", [{}, {"dimension": 22, "channels": 13, "hidden": 9, "layers": 3, "taps": 1}]
-)
+@pytest.mark.parametrize("sizes", [{}, {"dimension": 22, "channels": 13, "hidden": 9, "layers": 3, "taps": 1}])
 def test_the_step_gives_the_trained_network_s_queries_to_1e_5_over_200_items(sizes: dict) -> None:
     network = network_with_lively_weights(**sizes)
     items = torch.randint(0, 50, (200, 1), generator=torch.Generator().manual_seed(1))
@@ -52,22 +50,6 @@ def test_sequences_packed_into_one_column_do_not_see_each_other() -> None:
         packed = network(torch.cat([first, second]), torch.cat(ages))
         alone = network(second, ages[1])
     np.testing.assert_allclose(packed[30:].numpy(), alone.numpy(), rtol=0, atol=1e-6)
-
-
-def test_the_parallel_scan_of_the_gpu_equals_the_scan_step_by_step() -> None:
-    generator = torch.Generator().manual_seed(2)
-    keep, add = (torch.rand(77, 3, 5, generator=generator, dtype=torch.float64) for _ in range(2))
-    stepped, doubled = network_module._stepped(keep, add), network_module._doubled(keep, add)
-    torch.testing.assert_close(stepped, doubled, rtol=0, atol=1e-12)
-
-
-def test_the_gradients_written_by_hand_are_the_derivatives() -> None:
-    generator = torch.Generator().manual_seed(3)
-    keep, add = (
-        torch.rand(9, 2, 3, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(2)
-    )
-    assert torch.autograd.gradcheck(network_module.scan, (keep, add))
-    assert torch.autograd.gradcheck(network_module.gate, (add - 0.5,))
 
 
 def test_weights_survive_the_way_out_and_back() -> None:
