@@ -7,6 +7,7 @@ import time
 from collections import Counter
 
 import pytest
+import uvloop
 
 from online.log import LogKeys, LogReader, LogServer, LogUnavailable, LogWentBack, LogWriter, connect
 
@@ -309,6 +310,19 @@ def test_a_server_that_hangs_counts_as_away_after_the_reply_timeout_and_loses_no
     asyncio.run(run())
     records = [record for _, record in whole_log(log_server.url)]
     assert records in ([b"before", b"after"], [b"before", b"unknown fate", b"after"])
+
+
+@pytest.mark.parametrize("run_in", [asyncio.run, uvloop.run])
+def test_a_process_that_was_busy_elsewhere_does_not_take_its_own_pause_for_the_servers(log_server, run_in):
+    async def run():
+        writer = await started(log_server.url, reply_timeout_s=0.1)
+        under_way = writer.submit([b"a"])
+        await asyncio.sleep(0)  # it is sent
+        time.sleep(0.3)  # the whole process compiles, or is stopped
+        assert await under_way == 1
+        await writer.close()
+
+    run_in(run())
 
 
 def test_starting_without_a_server_is_no_error_but_appending_is(tmp_path):
