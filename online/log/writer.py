@@ -40,7 +40,6 @@ _PASSING = (
 )
 _RECONNECT = ("NOSCRIPT", "LOADING", "READONLY")
 _DELAY_FIRST_S, _DELAY_MAX_S = 0.01, 0.25
-_GRACE_S = 0.02
 
 
 class _Append(NamedTuple):
@@ -205,7 +204,7 @@ class LogWriter:
 
     def _send(self) -> None:
         assert self._wire is not None and self._in_flight is not None
-        self._after(self._reply_timeout_s, self._on_silence)
+        self._timer = self._loop.call_later(self._reply_timeout_s, self._on_silence)
         self._wire.request(self._in_flight.packed, self._on_reply)
 
     def _on_reply(self, reply: Reply) -> None:
@@ -257,7 +256,8 @@ class LogWriter:
     def _lost_server(self, reason: str) -> None:
         self._wire = None
         self._away = reason
-        self._after(self._patience_s, self._give_up)
+        self._stop_timer()
+        self._timer = self._loop.call_later(self._patience_s, self._give_up)
         self._connecting = self._loop.create_task(self._connect())
 
     def _give_up(self) -> None:
@@ -315,15 +315,6 @@ class LogWriter:
         for append in appends:
             if not append.done.done():
                 append.done.set_exception(error())
-
-    def _after(self, delay_s: float, action: Callable[[], None]) -> None:
-        # A process that was busy elsewhere comes back to timers that are due and replies that it has not read: one
-        # more turn of the loop lets it read them before it judges the server by the clock.
-        self._stop_timer()
-        self._timer = self._loop.call_later(delay_s, self._once_more, action)
-
-    def _once_more(self, action: Callable[[], None]) -> None:
-        self._timer = self._loop.call_later(_GRACE_S, action)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
