@@ -42,10 +42,12 @@ from online.recommendation.decide import Champion, Decider, Recommended, Request
 from online.records import ARMS, Decision
 from online.settings import Settings, read_settings
 from online.state import COLUMN_BY_NAME
+from online.tables import Arrays
 from online.text import read_text
 from online.views import Views, bind, read_only
 
 __all__ = ["ArmReward", "LearnerNotReady", "LiveModel", "Recommended"]
+REMAPS_MAX = 200
 READS_MAX = 1_000  # a read that the learner overtook is made again; more than this means it writes without a pause
 
 
@@ -69,6 +71,7 @@ class LiveModel:
         self._champion = Champion(settings, artifact) if artifact else None
         self._decider = Decider(settings)
         self._generation = -1
+        self._arrays: tuple[Arrays, ...] = ()
         self._views: tuple[Views, ...] = ()
         self._item_ids: list[str] = []
         self._item_keys: list[int] = []
@@ -88,20 +91,25 @@ class LiveModel:
         return cls(folder, settings, read_artifact(chosen) if chosen else None)
 
     def _remap(self) -> None:
-        """Take the newest generation's arrays."""
-        while self._generation != int(self._control[GENERATION]):
+        """Take the newest generation's arrays. Raises LearnerNotReady where there is none to take."""
+        for _ in range(REMAPS_MAX):
+            if self._generation == int(self._control[GENERATION]):
+                return
             generation = int(self._control[GENERATION])
-            layout = _layout(self._folder, generation)
             try:
+                layout = _layout(self._folder, generation)
                 sides = [
                     map_arena(self._folder / f"arena-{generation}-{side}", layout, writable=False) for side in (0, 1)
                 ]
-            except FileNotFoundError:
-                continue  # a newer generation has taken its place meanwhile
-            self._views = tuple(bind(read_only(side, COLUMN_BY_NAME), self.settings) for side in sides)
+            except (FileNotFoundError, LearnerNotReady):
+                time.sleep(0.001)  # a newer generation is taking its place
+                continue
+            self._arrays = tuple(read_only(side, COLUMN_BY_NAME) for side in sides)
+            self._views = tuple(bind(arrays, self.settings) for arrays in self._arrays)
             self._item_ids.clear()
             self._item_keys.clear()
             self._generation = generation
+        raise LearnerNotReady(f"the arrays under {self._folder} are gone: the learner has stopped")
 
     def _front(self) -> tuple[int, Views]:
         if self._control[GENERATION] != self._generation:
@@ -109,7 +117,12 @@ class LiveModel:
         version = int(self._control[VERSION])
         return version, self._views[version & 1]
 
-    def _holds(self, version: int) -> bool:
+    def front_arrays(self) -> tuple[int, Arrays]:
+        """The version in front and its arrays, read only; ask `holds` after reading them."""
+        version, _ = self._front()
+        return version, self._arrays[version & 1]
+
+    def holds(self, version: int) -> bool:
         """Whether what was read under `version` is whole: nobody has begun to write that side since."""
         return bool(self._control[WRITING] <= version + 1 and self._control[GENERATION] == self._generation)
 
@@ -175,7 +188,7 @@ class LiveModel:
             version, views = self._front()
             number = int(find(views.decisions.index, key))
             found = int(views.decisions.position[number % len(views.decisions.position)]) if number >= 0 else None
-            if self._holds(version):
+            if self.holds(version):
                 return found
         return None
 
@@ -233,7 +246,7 @@ class LiveModel:
             slate = self._decider.decide(views, champion, request)
             position = int(views.frame.position[0])
             self._learn_ids(views, slate.rows)
-            if self._holds(version):
+            if self.holds(version):
                 break
             for row in slate.rows:
                 self._item_keys[row] = 0  # its text may be of two versions

@@ -21,12 +21,11 @@ from online.recommendation.arrays import (
     rebuild_derived,
 )
 from online.recommendation.attribution import DECISION_COLUMNS, decisions_capacity
-from online.recommendation.backbone import read_backbone
 from online.recommendation.catalogue import CATALOGUE_COLUMNS
 from online.rows import Rows, add_row, find_row, reindex_rows, rows_capacity, rows_columns
 from online.settings import Settings
 from online.tables import Array, Arrays, Column, allocate, grown, reset_row
-from online.text import joined, load_joined, text, text_capacity, write_text
+from online.text import joined, load_joined, read_text, text, text_capacity, write_text
 from online.views import bind
 
 ROWS_AT_START = 256
@@ -56,8 +55,8 @@ class State:
         self.artifact_id = artifact.id if artifact else ""
         capacity = {
             **frame_capacity(settings),
-            **rows_capacity("users", ROWS_AT_START),
-            **rows_capacity("items", ROWS_AT_START),
+            **rows_capacity("users", min(ROWS_AT_START, settings.users_max)),
+            **rows_capacity("items", min(ROWS_AT_START, settings.items_max)),
             **decisions_capacity(settings),
             **text_capacity("id", TEXT_AT_START),
             **text_capacity("about", TEXT_AT_START),
@@ -65,14 +64,14 @@ class State:
         }
         self.arrays: Arrays = allocate(COLUMNS, capacity)
         self.journal = empty_journal()
-        self._backbone = read_backbone(artifact.tensors) if artifact else None
         self.generation = 0  # grows with every reallocation: who holds views must take new ones
-        self._bind()
+        self.rebind()
         if artifact:
             load_artifact(self, artifact)
 
-    def _bind(self) -> None:
-        self.views = bind(self.arrays, self.settings, self._backbone)
+    def rebind(self) -> None:
+        """Take new views: an array was replaced, or what a view depends on."""
+        self.views = bind(self.arrays, self.settings)
         self.generation += 1
 
     def index(self, table: str) -> Rows:
@@ -156,15 +155,15 @@ class State:
         for column in COLUMNS:
             if column.table in capacity:
                 self.arrays[column.name] = grown(column, self.arrays[column.name], capacity[column.table])
-        self._bind()
+        self.rebind()
 
     def evict(self, table: str) -> int:
         """Give back the least recently used 1/64 of a full table; how many rows. References to them become -1."""
-        count = self.count(table)
-        last = self.arrays[f"{table}.last_position"][:count]
-        many = max(1, count // EVICTED_SHARE)
+        used = np.flatnonzero(self.index(table).key[: self.count(table)])
+        many = max(1, len(used) // EVICTED_SHARE)
         # Positions are distinct for all but rows that came with the artifact; those go in order of their rows.
-        gone = np.sort(np.argsort(last, kind="stable")[:many])
+        oldest = np.argsort(self.arrays[f"{table}.last_position"][used], kind="stable")[:many]
+        gone = np.sort(used[oldest])
         for column in COLUMNS:
             if column.table == table and not column.derived:
                 for row in gone:
@@ -189,6 +188,10 @@ class State:
     def item_row(self, key: int) -> int:
         """The item's row, or -1."""
         return int(find_row(self.views.items, np.uint64(key)))
+
+    def item_id(self, row: int) -> str:
+        """The id of the item in `row`."""
+        return read_text(self.views.id_text, row)
 
     def add_item(self, key: int, item_id: str) -> int:
         """A row for a new item; the caller has made room."""

@@ -9,7 +9,6 @@ from online.fifo import Fifo, fifo
 from online.frame import Frame, frame
 from online.recommendation.arrays import Learners, learners
 from online.recommendation.attribution import Decisions, Slots, decisions, slots
-from online.recommendation.backbone import Backbone
 from online.recommendation.catalogue import Catalogue, catalogue
 from online.rows import Rows, rows
 from online.settings import Settings
@@ -32,8 +31,8 @@ class Views(NamedTuple):
     about_text: Text
 
 
-def bind(arrays: Arrays, settings: Settings, backbone: Backbone | None = None) -> Views:
-    """Views of `arrays`; good until an array is replaced. Only who folds needs the backbone."""
+def bind(arrays: Arrays, settings: Settings) -> Views:
+    """Views of `arrays`; good until an array is replaced."""
     return Views(
         frame=frame(arrays),
         seen=fifo(arrays, "seen"),
@@ -42,7 +41,7 @@ def bind(arrays: Arrays, settings: Settings, backbone: Backbone | None = None) -
         catalogue=catalogue(arrays),
         decisions=decisions(arrays),
         slots=slots(arrays),
-        learners=learners(arrays, settings.recommendation, backbone),
+        learners=learners(arrays, settings.recommendation),
         id_text=text(arrays, "items", "id"),
         about_text=text(arrays, "items", "about"),
     )

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 from numba import njit
-from online.recommendation.score import explain, score_all
+from online.recommendation.score import explain_gathered, has_taste, score_all
 
 from online.artifact import Artifact
 from online.batch import context_keys
 from online.chance import hash64, uniform
-from online.recommendation.arrays import EXPERTS, Learners
+from online.recommendation.arrays import EXPERTS, FEATURES, Learners
 from online.recommendation.catalogue import Catalogue
 from online.recommendation.slate import POOL_BEYOND, POOL_MAX, allow_available, best_rows, pick_slate
 from online.records import BECAUSE_TERMS, Decision, pack_because, pack_floats
@@ -122,8 +122,11 @@ def decide_slate(
     score_all(learners, user_row, at_ms, context, count, scores)
     pooled = best_rows(scores, allowed, count, pool)
     filled = pick_slate(scores, pool, pooled, catalogue, caps, n, exploration, seed, decision, rows, propensities)
+    tasteful = has_taste(learners, user_row)
+    features = np.empty(FEATURES, np.float32)
+    lanes = np.empty(16, np.float32)
     for k in range(filled):
-        explain(learners, user_row, at_ms, context, rows[k], terms[k])
+        explain_gathered(learners, user_row, rows[k], tasteful, lanes, features, terms[k])
     return filled
 
 

@@ -81,11 +81,11 @@ def fold_in_batches(settings: Settings, entries: Entries, cuts: Iterable[int] = 
     return state
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_stream() -> Callable[..., Entries]:
     return stream
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def folded() -> Callable[..., State]:
     return fold_in_batches
