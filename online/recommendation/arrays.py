@@ -4,6 +4,7 @@ Stable for callers: `LEARNER_COLUMNS`, `EXPERTS`, `Learners`, `learners`, `learn
 `rebuild_derived`, `forget_items`.
 """
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from online.recommendation.layout import (
     FEATURES,
     HIDDEN,
     LEARNER_COLUMNS,
+    POPULARITIES,
     SPARSE,
     TOUCHED_MAX,
     ContextArrays,
@@ -108,7 +110,6 @@ def learners(arrays: dict[str, Array], settings: Settings) -> Learners:
             gradient=arrays["mixing.gradient"],
             clock=arrays["mixing_clock.clock"],
             response=arrays["mixing_response.response"],
-            total=arrays["popularity.total"],
             top=arrays["popularity.top"],
         ),
         scratch=scratch(items, scratch_size(chosen)),
@@ -123,8 +124,9 @@ def scratch(items: int, backbone_floats: int) -> Scratch:
         stamps=np.zeros(1, np.int64),
         order=np.zeros(CANDIDATES_MAX, np.int32),
         touched=np.zeros(TOUCHED_MAX, np.int32),
-        odds=np.zeros(TOUCHED_MAX, np.float32),
         feature=np.zeros((TOUCHED_MAX, SPARSE), np.float32),
+        cooled=np.zeros(POPULARITIES, np.float64),
+        lanes=np.zeros(16, np.float32),
         sparse=np.zeros(TOUCHED_MAX, np.float32),
         weight=np.zeros(FEATURES, np.float32),
         weight_exact=np.zeros(FEATURES, np.float64),
@@ -142,7 +144,7 @@ def artifact_item_ids(artifact: Artifact) -> list[str]:
     """The ids of an artifact's items, in the order of its vectors."""
     blob = artifact.tensors["items.ids"].tobytes()
     starts = artifact.tensors["items.id_starts"].tolist()
-    return [blob[a:b].decode("utf-8") for a, b in zip(starts, starts[1:], strict=False)]
+    return [blob[a:b].decode("utf-8") for a, b in pairwise(starts)]
 
 
 def artifact_vectors(artifact: Artifact) -> Array:

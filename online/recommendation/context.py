@@ -23,11 +23,11 @@ def situated(key: np.uint64, segment: int) -> np.uint64:
 
 
 @njit(cache=True)
-def find_context(contexts: ContextArrays, key: np.uint64) -> int:
+def find_context(keys: np.ndarray, key: np.uint64) -> int:
     """The row of a context, or -1."""
     for probe in range(PROBES):
         row = (key + np.uint64(probe)) & _MASK
-        if contexts.key[row] == key:
+        if keys[row] == key:
             return np.int64(row)
     return -1
 
@@ -35,7 +35,7 @@ def find_context(contexts: ContextArrays, key: np.uint64) -> int:
 @njit(cache=True)
 def found_or_new(contexts: ContextArrays, key: np.uint64, at_ms: int) -> int:
     """The row of a context, its own from now on."""
-    row = find_context(contexts, key)
+    row = find_context(contexts.key, key)
     if row < 0:
         row = np.int64(key & _MASK)
         for probe in range(PROBES):
@@ -48,6 +48,7 @@ def found_or_new(contexts: ContextArrays, key: np.uint64, at_ms: int) -> int:
         contexts.key[row] = key
         contexts.item[row] = -1
         contexts.count[row] = 0.0
+        contexts.total[row] = 0.0
         contexts.at_ms[row] = 0.0
         contexts.weight[row] = 0.0
         contexts.gradient[row] = 0.0
@@ -57,8 +58,11 @@ def found_or_new(contexts: ContextArrays, key: np.uint64, at_ms: int) -> int:
 
 
 @njit(cache=True)
-def context_rows(contexts: ContextArrays, keys: np.ndarray, segment: int, rows: np.ndarray) -> None:
-    """Rows [2, CONTEXT_FEATURES] of the contexts of a moment: by themselves, and in the user's situation; -1 unknown."""
+def context_rows(directory: np.ndarray, keys: np.ndarray, segment: int, rows: np.ndarray) -> None:
+    """rows [2, CONTEXT_FEATURES] of a moment's context values: by themselves, and in the user's situation; -1 is none.
+
+    directory: u8 [CONTEXT_ROWS], the keys of all rows; keys: u8 [CONTEXT_FEATURES], 0 is none.
+    """
     for k in range(CONTEXT_FEATURES):
-        rows[0, k] = find_context(contexts, keys[k]) if keys[k] != 0 else -1
-        rows[1, k] = find_context(contexts, situated(keys[k], segment)) if keys[k] != 0 else -1
+        rows[0, k] = find_context(directory, keys[k]) if keys[k] != 0 else -1
+        rows[1, k] = find_context(directory, situated(keys[k], segment)) if keys[k] != 0 else -1

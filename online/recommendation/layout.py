@@ -73,13 +73,18 @@ class ItemArrays(NamedTuple):
     shown: Array  # f4 [items] decayed: impressions, weighted
     reward: Array  # f4 [items] decayed: rewards of those
     heat: Array  # f8 [POPULARITIES, items] log2 of decayed counts, see `online.recommendation.popularity`
-    fast_item: Array  # i4 [items, NEXT_SLOTS]
+    fast_item: Array  # i4 [items, NEXT_SLOTS], see `online.recommendation.memory`
     fast_count: Array  # f4 [items, NEXT_SLOTS]
+    fast_total: Array  # f4 [items]
+    fast_at_ms: Array  # f8 [items]
     slow_item: Array  # i4 [items, NEXT_SLOTS]
     slow_count: Array  # f4 [items, NEXT_SLOTS]
+    slow_total: Array  # f4 [items]
+    slow_at_ms: Array  # f8 [items]
     around_item: Array  # i4 [items, AROUND_SLOTS]
     around_count: Array  # f4 [items, AROUND_SLOTS]
-    memory_at_ms: Array  # f8 [items, 3] when the counts of fast, slow, around were decayed last
+    around_total: Array  # f4 [items]
+    around_at_ms: Array  # f8 [items]
 
 
 class ContextArrays(NamedTuple):
@@ -89,6 +94,7 @@ class ContextArrays(NamedTuple):
     used_ms: Array  # i8 [CONTEXT_ROWS]
     item: Array  # i4 [CONTEXT_ROWS, CONTEXT_SLOTS]
     count: Array  # f4 [CONTEXT_ROWS, CONTEXT_SLOTS]
+    total: Array  # f4 [CONTEXT_ROWS]
     at_ms: Array  # f8 [CONTEXT_ROWS]
     weight: Array  # f8 [CONTEXT_ROWS, FEATURES]
     gradient: Array  # f8 [CONTEXT_ROWS, FEATURES]
@@ -101,7 +107,6 @@ class MixingArrays(NamedTuple):
     gradient: Array  # f8 [1 + SEGMENTS, FEATURES]
     clock: Array  # i8 [2]: event time of the newest learned event, events learned
     response: Array  # f8 [3] mean reward of a shown item, decayed: the mean, impressions, rewards
-    total: Array  # f8 [POPULARITIES] log2 of all decayed counts
     top: Array  # i4 [POPULARITIES, TOP] most popular items, best first
 
 
@@ -113,8 +118,9 @@ class Scratch(NamedTuple):
     stamps: Array  # i8 [1] comparisons
     order: Array  # i4 [CANDIDATES_MAX]
     touched: Array  # i4 [TOUCHED_MAX]
-    odds: Array  # f4 [TOUCHED_MAX] 1 / (what popularity expects of the item)
     feature: Array  # f4 [TOUCHED_MAX, SPARSE]
+    cooled: Array  # f8 [POPULARITIES] heat of a count of FLOOR, now
+    lanes: Array  # f4 [16]
     sparse: Array  # f4 [TOUCHED_MAX] the memories' part of the score
     weight: Array  # f4 [FEATURES] in the present situation
     weight_exact: Array  # f8 [FEATURES]
@@ -158,15 +164,21 @@ LEARNER_COLUMNS: tuple[Column, ...] = (
     Column(name="items.heat", dtype="f8", shape=(POPULARITIES,), fill=NEVER, layout="lanes", served=True),
     Column(name="items.fast_item", dtype="i4", shape=(NEXT_SLOTS,), fill=-1, refers="items", served=True),
     Column(name="items.fast_count", dtype="f4", shape=(NEXT_SLOTS,), served=True),
+    Column(name="items.fast_total", dtype="f4", served=True),
+    Column(name="items.fast_at_ms", dtype="f8", served=True),
     Column(name="items.slow_item", dtype="i4", shape=(NEXT_SLOTS,), fill=-1, refers="items", served=True),
     Column(name="items.slow_count", dtype="f4", shape=(NEXT_SLOTS,), served=True),
+    Column(name="items.slow_total", dtype="f4", served=True),
+    Column(name="items.slow_at_ms", dtype="f8", served=True),
     Column(name="items.around_item", dtype="i4", shape=(AROUND_SLOTS,), fill=-1, refers="items", served=True),
     Column(name="items.around_count", dtype="f4", shape=(AROUND_SLOTS,), served=True),
-    Column(name="items.memory_at_ms", dtype="f8", shape=(3,), served=True),
+    Column(name="items.around_total", dtype="f4", served=True),
+    Column(name="items.around_at_ms", dtype="f8", served=True),
     Column(name="contexts.key", dtype="u8", served=True),
     Column(name="contexts.used_ms", dtype="i8"),
     Column(name="contexts.item", dtype="i4", shape=(CONTEXT_SLOTS,), fill=-1, refers="items", served=True),
     Column(name="contexts.count", dtype="f4", shape=(CONTEXT_SLOTS,), served=True),
+    Column(name="contexts.total", dtype="f4", served=True),
     Column(name="contexts.at_ms", dtype="f8", served=True),
     Column(name="contexts.weight", dtype="f8", shape=(FEATURES,), served=True),
     Column(name="contexts.gradient", dtype="f8", shape=(FEATURES,)),
@@ -177,7 +189,6 @@ LEARNER_COLUMNS: tuple[Column, ...] = (
     # The backbone's weights, flat: part of the artifact, so neither in the digest nor in a snapshot.
     Column(name="backbone.weights", dtype="f4", derived=True),
     Column(name="backbone_shape.shape", dtype="i8", derived=True),
-    Column(name="popularity.total", dtype="f8", fill=NEVER, served=True),
     Column(name="popularity.top", dtype="i4", shape=(TOP,), fill=-1, refers="items", served=True),
 )
 

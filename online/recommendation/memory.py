@@ -10,47 +10,98 @@ from numba import njit
 
 from online.arithmetic import exp2
 
+LEAST_SHARE = np.float32(1e-5)  # of a row; less says nothing
+
 
 @njit(cache=True)
 def remember(
     slot_items: np.ndarray,
     slot_counts: np.ndarray,
-    decayed_ms: float,
+    total: np.ndarray,
+    at_ms: np.ndarray,
+    row: int,
     item: int,
-    at_ms: float,
+    now_ms: float,
     half_life_ms: float,
     weight: float,
-) -> float:
-    """Count `item` in a row, in place; when the row is decayed to now. slot_items: i4 [slots], slot_counts: f4 [slots].
+) -> None:
+    """Count `item` in a row, in place.
 
-    An event that comes late counts for what is left of it at the row's time.
+    slot_items: i4 [rows, slots], -1 is free; slot_counts: f4 [rows, slots]; total: f4 [rows], their sum; at_ms: f8
+    [rows], the time up to which they are decayed. An event that comes late counts for what is left of it.
     """
-    slots = slot_items.shape[0]
-    if at_ms >= decayed_ms:
-        factor = np.float32(exp2((decayed_ms - at_ms) / half_life_ms)) if decayed_ms > 0.0 else np.float32(0.0)
-        for s in range(slots):
-            slot_counts[s] *= factor
-        decayed_ms = at_ms
-        grows = np.float32(weight)
-    else:
-        grows = np.float32(weight * exp2((at_ms - decayed_ms) / half_life_ms))
+    items, counts = slot_items[row], slot_counts[row]
+    slots = items.shape[0]
+    grows = np.float32(weight)
+    if now_ms > at_ms[row]:
+        if total[row] > 0.0:
+            left = np.float32(exp2((at_ms[row] - now_ms) / half_life_ms))
+            for s in range(slots):
+                counts[s] *= left
+            total[row] *= left
+        at_ms[row] = now_ms
+    elif now_ms < at_ms[row]:
+        grows = np.float32(weight * exp2((now_ms - at_ms[row]) / half_life_ms))
+    total[row] += grows
     for s in range(slots):
-        if slot_items[s] == item:
-            slot_counts[s] += grows
-            return decayed_ms
+        if items[s] == item:
+            counts[s] += grows
+            return
     smallest = 0
     for s in range(slots):
-        if slot_items[s] < 0:
+        if items[s] < 0:
             smallest = s
             break
-        if slot_counts[s] < slot_counts[smallest]:
+        if counts[s] < counts[smallest]:
             smallest = s
-    slot_items[smallest] = item
-    slot_counts[smallest] = grows
-    return decayed_ms
+    total[row] -= counts[smallest]
+    items[smallest] = item
+    counts[smallest] = grows
 
 
 @njit(cache=True)
-def fraction_left(decayed_ms: float, now_ms: float, half_life_ms: float) -> float:
-    """What is left at `now_ms` of counts that were decayed at `decayed_ms`."""
-    return exp2((decayed_ms - now_ms) / half_life_ms) if now_ms > decayed_ms else 1.0
+def share_of_one(total: float, at_ms: float, now_ms: float, half_life_ms: float, prior: float) -> float:
+    """The share that a count of one, as it stands in the row, has of the row now; shrunk as if `prior` more takes,
+    none of these items, had been seen."""
+    left = exp2((at_ms - now_ms) / half_life_ms) if now_ms > at_ms else 1.0
+    return left / (total * left + prior)
+
+
+@njit(cache=True)
+def bring(
+    slot_items: np.ndarray,
+    slot_counts: np.ndarray,
+    row: int,
+    scale: float,
+    feature: int,
+    mark: np.ndarray,
+    touched: np.ndarray,
+    features: np.ndarray,
+    used: int,
+) -> int:
+    """Add a row's counts, times `scale`, to a feature of the items that it holds; how many items are touched by now.
+
+    mark: i4 [items] place among the touched or -1; touched: i4 [most]; features: f4 [most, features], of the touched.
+    An item that finds no place any more is left out.
+    """
+    by = np.float32(scale)
+    rows, most, width = mark.shape[0], touched.shape[0], features.shape[1]
+    for s in range(slot_items.shape[1]):
+        item = slot_items[row, s]
+        if item < 0 or item >= rows:
+            continue
+        share = slot_counts[row, s] * by
+        if share < LEAST_SHARE:
+            continue
+        at = mark[item]
+        if at < 0:
+            if used == most:
+                continue
+            at = used
+            used += 1
+            mark[item] = at
+            touched[at] = item
+            for f in range(width):
+                features[at, f] = 0.0
+        features[at, feature] += share
+    return used

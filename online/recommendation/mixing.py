@@ -22,8 +22,6 @@ from online.recommendation.layout import (
     RING,
     ContextArrays,
     MixingArrays,
-    Scratch,
-    UserArrays,
 )
 
 STEP_MAX = 0.1  # of one weight at one event
@@ -39,10 +37,10 @@ def _first_weights() -> np.ndarray:
     weights[F_TASTE] = 1.0
     weights[F_ITEM] = 1.0
     weights[F_RESPONSE] = 1.0
-    weights[F_NEXT_FAST : F_NEXT_FAST + 3] = (0.2, 0.1, 0.05)
+    weights[F_NEXT_FAST : F_NEXT_FAST + 3] = (0.3, 0.1, 0.05)
     weights[F_NEXT_SLOW : F_NEXT_SLOW + 3] = (0.1, 0.05, 0.05)
     weights[F_AROUND] = 0.2
-    weights[F_CONTEXT : F_CONTEXT + CONTEXT_FEATURES] = 0.05
+    weights[F_CONTEXT : F_CONTEXT + CONTEXT_FEATURES] = 0.1
     weights[F_CONTEXT_SITUATION : F_CONTEXT_SITUATION + CONTEXT_FEATURES] = 0.05
     return weights
 
@@ -51,15 +49,15 @@ FIRST_WEIGHTS = _first_weights()  # what is learned is kept as a difference from
 
 
 @njit(cache=True)
-def situation(users: UserArrays, user: int, at_ms: int, gap_ms: float) -> int:
+def situation(takes: np.ndarray, ring_at_ms: np.ndarray, user: int, at_ms: int, gap_ms: float) -> int:
     """0 nobody known, 1 a new session, else 2, 3, 4: this session's takes so far, one, two, more."""
-    if user < 0 or users.taken[user] == 0:
+    if user < 0 or takes[user] == 0:
         return 0
-    taken = users.taken[user]
+    taken = takes[user]
     later = at_ms
     inside = 0
     while inside < 3 and inside < min(taken, RING):
-        before = users.ring_at_ms[user, (taken - 1 - inside) % RING]
+        before = ring_at_ms[user, (taken - 1 - inside) % RING]
         if later - before > gap_ms:
             break
         later = before
@@ -68,44 +66,51 @@ def situation(users: UserArrays, user: int, at_ms: int, gap_ms: float) -> int:
 
 
 @njit(cache=True)
-def set_weights(mixing: MixingArrays, contexts: ContextArrays, segment: int, scratch: Scratch) -> None:
-    """The weights of this situation and context, into scratch.weight (float32)."""
+def set_weights(
+    shared: np.ndarray,
+    contextual: np.ndarray,
+    rows: np.ndarray,
+    segment: int,
+    weight_exact: np.ndarray,
+    weight: np.ndarray,
+) -> None:
+    """The weights of a situation and a context: weight_exact f8 [FEATURES], weight the same in f4.
+
+    shared: f8 [1 + SEGMENTS, FEATURES], contextual: f8 [CONTEXT_ROWS, FEATURES]; rows: from `context_rows`.
+    """
     for f in range(FEATURES):
-        scratch.weight_exact[f] = FIRST_WEIGHTS[f] + mixing.weight[0, f] + mixing.weight[1 + segment, f]
+        weight_exact[f] = FIRST_WEIGHTS[f] + shared[0, f] + shared[1 + segment, f]
     for k in range(CONTEXT_FEATURES):
-        row = scratch.context_rows[0, k]
+        row = rows[0, k]
         if row >= 0:
             for f in range(FEATURES):
-                scratch.weight_exact[f] += contexts.weight[row, f]
+                weight_exact[f] += contextual[row, f]
     for f in range(FEATURES):
-        scratch.weight[f] = scratch.weight_exact[f]
+        weight[f] = weight_exact[f]
 
 
 @njit(cache=True)
-def _step(weight: float, gradient_sum: float, gradient: float, rate: float) -> float:
-    step = rate * gradient / np.sqrt(FIRST_GRADIENT + gradient_sum)
-    step = min(STEP_MAX, max(-STEP_MAX, step))
-    return min(WEIGHT_MAX, max(-WEIGHT_MAX, weight - step))
-
-
-@njit(cache=True)
-def move_weights(
-    mixing: MixingArrays, contexts: ContextArrays, segment: int, scratch: Scratch, gradient: np.ndarray, rate: float
-) -> None:
-    """One step against `gradient` [FEATURES] of the loss, for the shared weights and each segment's own part."""
+def _move(weights: np.ndarray, sums: np.ndarray, row: int, gradient: np.ndarray, rate: float, kept: float) -> None:
     for f in range(FEATURES):
         g = gradient[f]
         if g == 0.0 or f == F_ITEM:
             continue
-        mixing.gradient[0, f] += g * g
-        mixing.weight[0, f] = _step(mixing.weight[0, f], mixing.gradient[0, f], g, rate)
-        own = 1 + segment
-        mixing.gradient[own, f] += g * g
-        kept = mixing.weight[own, f] * (1.0 - SHRINKAGE)
-        mixing.weight[own, f] = _step(kept, mixing.gradient[own, f], g, rate)
-        for k in range(CONTEXT_FEATURES):
-            row = scratch.context_rows[0, k]
-            if row >= 0:
-                contexts.gradient[row, f] += g * g
-                kept = contexts.weight[row, f] * (1.0 - SHRINKAGE)
-                contexts.weight[row, f] = _step(kept, contexts.gradient[row, f], g, rate)
+        sums[row, f] += g * g
+        step = rate * g / np.sqrt(FIRST_GRADIENT + sums[row, f])
+        step = min(STEP_MAX, max(-STEP_MAX, step))
+        weights[row, f] = min(WEIGHT_MAX, max(-WEIGHT_MAX, weights[row, f] * kept - step))
+
+
+@njit(cache=True)
+def move_weights(
+    mixing: MixingArrays, contexts: ContextArrays, rows: np.ndarray, segment: int, gradient: np.ndarray, rate: float
+) -> None:
+    """One step against `gradient` [FEATURES] of the loss, for the shared weights and each segment's own part.
+
+    rows: from `context_rows`.
+    """
+    _move(mixing.weight, mixing.gradient, 0, gradient, rate, 1.0)
+    _move(mixing.weight, mixing.gradient, 1 + segment, gradient, rate, 1.0 - SHRINKAGE)
+    for k in range(CONTEXT_FEATURES):
+        if rows[0, k] >= 0:
+            _move(contexts.weight, contexts.gradient, rows[0, k], gradient, rate, 1.0 - SHRINKAGE)

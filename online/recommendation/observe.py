@@ -11,9 +11,9 @@ import numpy as np
 from numba import njit
 
 from online.arithmetic import exp, log
-from online.journal import Journal, touch
+from online.journal import Journal, RowJournal, touch
 from online.recommendation import popularity
-from online.recommendation.backbone import step
+from online.recommendation.backbone import Backbone, step
 from online.recommendation.context import found_or_new, situated
 from online.recommendation.layout import (
     CANDIDATES_MAX,
@@ -23,12 +23,17 @@ from online.recommendation.layout import (
     POPULARITIES,
     RING,
     TOP,
+    ContextArrays,
+    ItemArrays,
     Learners,
+    Scratch,
+    UserArrays,
 )
 from online.recommendation.memory import remember
 from online.recommendation.mixing import move_weights, situation
 from online.recommendation.residuals import move_item, settle_new
 from online.recommendation.score import features_of, gather, has_taste
+from online.recommendation.settings import Knobs
 
 __all__ = ["Learners", "learn_slate", "observe"]
 
@@ -58,46 +63,63 @@ def observe(
         clock, knobs = learners.mixing.clock, learners.knobs
         if clock[1] < knobs.mixing_all_until or clock[1] % knobs.mixing_every == 0:
             loss = _compare(learners, journal, user, item, at_ms, context, weight)
-        segment = situation(learners.users, user, at_ms, knobs.session_gap_ms)
+        segment = situation(learners.users.taken, learners.users.ring_at_ms, user, at_ms, knobs.session_gap_ms)
         clock[0] = max(clock[0], at_ms)
         clock[1] += 1
         popularity.take(learners.items, learners.mixing, item, at_ms, weight)
-        _remember_contexts(learners, journal, item, at_ms, context, segment, weight)
-        _remember_past(learners, journal, user, item, at_ms, weight)
+        _remember_contexts(learners.contexts, journal.contexts, item, at_ms, context, segment, weight, knobs.context_ms)
+        _remember_past(learners.users, learners.items, knobs, journal.items, user, item, at_ms, weight)
         learners.items.taken[item] += np.float32(weight)
         touch(journal.items, item)
-    _follow(learners, user, item, at_ms)
+    _follow(learners.users, learners.backbone, learners.items.vector, learners.scratch.backbone, user, item, at_ms)
     touch(journal.users, user)
     return loss
 
 
 @njit(cache=True)
 def _remember_contexts(
-    learners: Learners, journal: Journal, item: int, at_ms: int, context: np.ndarray, segment: int, weight: float
+    contexts: ContextArrays,
+    journal: RowJournal,
+    item: int,
+    at_ms: int,
+    context: np.ndarray,
+    segment: int,
+    weight: float,
+    half_life_ms: float,
 ) -> None:
-    contexts = learners.contexts
     for k in range(CONTEXT_FEATURES):
         if context[k] == 0:
             continue
         for both in range(2):
             key = context[k] if both == 0 else situated(context[k], segment)
             row = found_or_new(contexts, key, at_ms)
-            contexts.at_ms[row] = remember(
-                contexts.item[row],
-                contexts.count[row],
-                contexts.at_ms[row],
+            remember(
+                contexts.item,
+                contexts.count,
+                contexts.total,
+                contexts.at_ms,
+                row,
                 item,
                 float(at_ms),
-                learners.knobs.context_ms,
+                half_life_ms,
                 weight,
             )
-            touch(journal.contexts, row)
+            touch(journal, row)
 
 
 @njit(cache=True)
-def _remember_past(learners: Learners, journal: Journal, user: int, item: int, at_ms: int, weight: float) -> None:
+def _remember_past(
+    users: UserArrays,
+    items: ItemArrays,
+    knobs: Knobs,
+    journal: RowJournal,
+    user: int,
+    item: int,
+    at_ms: int,
+    weight: float,
+) -> None:
     """What the item follows, and what it is near."""
-    users, items, knobs = learners.users, learners.items, learners.knobs
+    now_ms = float(at_ms)
     taken = users.taken[user]
     later_ms = at_ms
     inside = True
@@ -106,53 +128,65 @@ def _remember_past(learners: Learners, journal: Journal, user: int, item: int, a
         before = users.ring[user, place]
         inside = inside and later_ms - users.ring_at_ms[user, place] <= knobs.session_gap_ms
         later_ms = users.ring_at_ms[user, place]
-        if not (inside and lag < FOLLOWED_BY) and lag >= knobs.around_window:
+        followed = inside and lag < FOLLOWED_BY
+        if not followed and lag >= knobs.around_window:
             break
         if before < 0 or before == item:
             continue
-        if inside and lag < FOLLOWED_BY:
+        if followed:
             share = weight / (1.0 + lag)
-            items.memory_at_ms[before, 0] = remember(
-                items.fast_item[before],
-                items.fast_count[before],
-                items.memory_at_ms[before, 0],
+            remember(
+                items.fast_item,
+                items.fast_count,
+                items.fast_total,
+                items.fast_at_ms,
+                before,
                 item,
-                float(at_ms),
+                now_ms,
                 knobs.next_fast_ms,
                 share,
             )
-            items.memory_at_ms[before, 1] = remember(
-                items.slow_item[before],
-                items.slow_count[before],
-                items.memory_at_ms[before, 1],
+            remember(
+                items.slow_item,
+                items.slow_count,
+                items.slow_total,
+                items.slow_at_ms,
+                before,
                 item,
-                float(at_ms),
+                now_ms,
                 knobs.next_slow_ms,
                 share,
             )
             if lag == 0:
                 settle_new(items, item, before)
         if lag < knobs.around_window:
-            share = weight / (1.0 + 0.3 * lag)
+            share = weight / (1.0 + knobs.around_fade * lag)
             for side in range(2):
-                row = before if side == 0 else item
-                other = item if side == 0 else before
-                items.memory_at_ms[row, 2] = remember(
-                    items.around_item[row],
-                    items.around_count[row],
-                    items.memory_at_ms[row, 2],
-                    other,
-                    float(at_ms),
+                remember(
+                    items.around_item,
+                    items.around_count,
+                    items.around_total,
+                    items.around_at_ms,
+                    before if side == 0 else item,
+                    item if side == 0 else before,
+                    now_ms,
                     knobs.around_ms,
                     share,
                 )
-        touch(journal.items, before)
+        touch(journal, before)
 
 
 @njit(cache=True)
-def _follow(learners: Learners, user: int, item: int, at_ms: int) -> None:
+def _follow(
+    users: UserArrays,
+    backbone: Backbone,
+    vectors: np.ndarray,
+    room: np.ndarray,
+    user: int,
+    item: int,
+    at_ms: int,
+) -> None:
     """The user's own state: the last items, and where the backbone stands."""
-    users, backbone = learners.users, learners.backbone
     place = users.taken[user] % RING
     users.ring[user, place] = item
     users.ring_at_ms[user, place] = at_ms
@@ -161,13 +195,7 @@ def _follow(learners: Learners, user: int, item: int, at_ms: int) -> None:
     taps, dimension = backbone.taps.shape
     if layers > 0:
         size = layers * memories + (taps - 1) * dimension
-        step(
-            backbone,
-            users.hidden[user, :size],
-            learners.items.vector[item, :dimension],
-            users.query[user, :dimension],
-            learners.scratch.backbone,
-        )
+        step(backbone, users.hidden[user, :size], vectors[item, :dimension], users.query[user, :dimension], room)
 
 
 @njit(cache=True)
@@ -182,12 +210,11 @@ def _compare(
         if users.ring[user, lag] == item:
             return -1.0  # what was taken is not recommended again
     segment = gather(learners, user, at_ms, context)
-    count = _rivals(learners, user, item)
+    count = _rivals(users.ring, learners.mixing.top, scratch, learners.knobs.candidates, user, item)
     tasteful = has_taste(learners, user)
-    lanes = np.empty(16, np.float32)
+    features_of(learners, user, scratch.candidate, count, tasteful, scratch.lanes, scratch.candidate_feature)
     best = -1e300
     for c in range(count):
-        features_of(learners, user, scratch.candidate[c], tasteful, lanes, scratch.candidate_feature[c])
         score = 0.0
         for f in range(FEATURES):
             share = 1.0 if f == F_ITEM else scratch.weight_exact[f]
@@ -216,7 +243,8 @@ def _compare(
             move_item(
                 items,
                 row,
-                users.query[user],
+                users.query,
+                user,
                 tasteful,
                 error,
                 knobs.vector_rate,
@@ -224,7 +252,7 @@ def _compare(
                 knobs.anchor,
             )
             touch(journal.items, row)
-    move_weights(learners.mixing, learners.contexts, segment, scratch, gradient, knobs.mixing_rate)
+    move_weights(learners.mixing, learners.contexts, scratch.context_rows, segment, gradient, knobs.mixing_rate)
     for k in range(CONTEXT_FEATURES):
         if scratch.context_rows[0, k] >= 0:
             touch(journal.contexts, scratch.context_rows[0, k])
@@ -232,45 +260,44 @@ def _compare(
 
 
 @njit(cache=True)
-def _rivals(learners: Learners, user: int, item: int) -> int:
+def _rivals(ring: np.ndarray, top: np.ndarray, scratch: Scratch, candidates: int, user: int, item: int) -> int:
     """Candidates for the comparison, the taken item first; how many. The strongest that the memories bring up, and
     the most popular of each list; none that the user has taken."""
-    scratch, mixing = learners.scratch, learners.mixing
-    stamp = scratch.stamp
+    stamp, sparse, touched = scratch.stamp, scratch.sparse, scratch.touched
     scratch.stamps[0] += 1
     now = scratch.stamps[0]
     for lag in range(RING):
-        row = learners.users.ring[user, lag]
+        row = ring[user, lag]
         if 0 <= row < stamp.shape[0]:
             stamp[row] = now
     scratch.candidate[0] = item
     stamp[item] = now
     count = 1
-    most = min(learners.knobs.candidates, CANDIDATES_MAX - POPULAR_RIVALS * POPULARITIES - 1)
+    most = min(candidates, CANDIDATES_MAX - POPULAR_RIVALS * POPULARITIES - 1)
     # The strongest of the touched, by insertion: scores descend, the earlier one stays before its equal.
     order = scratch.order
     held = 0
     for at in range(scratch.used[0]):
-        if stamp[scratch.touched[at]] == now:
+        if stamp[touched[at]] == now:
             continue
-        value = scratch.sparse[at]
-        if held == most and not value > scratch.sparse[order[held - 1]]:
+        value = sparse[at]
+        if held == most and not value > sparse[order[held - 1]]:
             continue
         place = held if held < most else most - 1
-        while place > 0 and scratch.sparse[order[place - 1]] < value:
+        while place > 0 and sparse[order[place - 1]] < value:
             order[place] = order[place - 1]
             place -= 1
         order[place] = at
         if held < most:
             held += 1
     for k in range(held):
-        row = scratch.touched[order[k]]
+        row = touched[order[k]]
         stamp[row] = now
         scratch.candidate[count] = row
         count += 1
     for h in range(POPULARITIES):
         for k in range(min(POPULAR_RIVALS, TOP)):
-            row = mixing.top[h, k]
+            row = top[h, k]
             if row >= 0 and stamp[row] != now:
                 stamp[row] = now
                 scratch.candidate[count] = row

@@ -13,9 +13,6 @@ from online.recommendation.layout import HALF_LIVES_S, NEVER, POPULARITIES, TOP,
 
 HALF_LIVES_MS = np.array(HALF_LIVES_S) * 1000.0
 FLOOR = -1.736965594166206  # log2(0.3): a count below this is as good as none
-SHARE_OF = (2, 4, 5)  # half-lives whose mean share is what popularity expects of an item
-SHRINKAGE = 50.0  # takes that a half-life must hold before its shares count fully
-LEAST_SHARE = 1e-6
 
 
 @njit(cache=True)
@@ -30,7 +27,6 @@ def take(items: ItemArrays, mixing: MixingArrays, item: int, at_ms: int, weight:
     for h in range(POPULARITIES):
         cooled = at_ms / HALF_LIVES_MS[h]
         items.heat[h, item] = warmer(items.heat[h, item], cooled, weight)
-        mixing.total[h] = warmer(mixing.total[h], cooled, weight)
         _move_up(items.heat[h], mixing.top[h], item)
 
 
@@ -62,16 +58,3 @@ def build_top(items: ItemArrays, mixing: MixingArrays, count: int) -> None:
         for item in range(count):
             if items.heat[h, item] > NEVER:
                 _move_up(items.heat[h], mixing.top[h], item)
-
-
-@njit(cache=True)
-def expected_share(items: ItemArrays, mixing: MixingArrays, item: int) -> float:
-    """The share of all takes that popularity alone expects the item to have."""
-    now_ms = mixing.clock[0]
-    share = LEAST_SHARE
-    for h in SHARE_OF:
-        cooled = now_ms / HALF_LIVES_MS[h]
-        count = items.heat[h, item] - cooled
-        if count > -20.0:
-            share += exp2(count) / (exp2(mixing.total[h] - cooled) + SHRINKAGE)
-    return share / len(SHARE_OF)

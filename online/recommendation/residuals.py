@@ -23,13 +23,15 @@ def move_item(
     items: ItemArrays,
     item: int,
     query: np.ndarray,
+    user: int,
     tasteful: bool,
     gradient: float,
     vector_rate: float,
     bias_rate: float,
     anchor: float,
 ) -> None:
-    """One step of an item. gradient: of the loss by the item's score (probability, less 1 for the taken item)."""
+    """One step of an item. query: f4 [users, DIMENSION]; gradient: of the loss by the item's score, its probability,
+    less 1 for the taken item."""
     g = np.float32(gradient)
     items.gradient[item] += g * g
     scale = _ONE / np.sqrt(FIRST_GRADIENT + items.gradient[item])
@@ -41,7 +43,7 @@ def move_item(
         return
     length = np.float32(0.0)
     for k in range(DIMENSION):
-        length += query[k] * query[k]
+        length += query[user, k] * query[user, k]
     length = np.sqrt(length)
     if length == np.float32(0.0):
         return
@@ -56,7 +58,7 @@ def move_item(
     far = np.float32(0.0)
     for k in range(DIMENSION):
         home = items.anchor[item, k]
-        moved = (items.vector[item, k] - home) * (_ONE - pull) - factor * query[k]
+        moved = (items.vector[item, k] - home) * (_ONE - pull) - factor * query[user, k]
         items.vector[item, k] = home + moved
         away += moved * moved
         far += home * home

@@ -8,7 +8,10 @@ scored or some, so `score_some` gives the bits of `score_all`.
 Parameters know the time at which they learned last (`mixing.clock`), and counts are decayed up to then: a model that
 learns no more does not take silence for cold.
 
-Stable for callers: score_all, score_some, explain, shortlist.
+Kernels called for each item take the few arrays that they read: a call that hands over all the learners' arrays costs
+a microsecond.
+
+Stable for callers: score_all, score_some, has_taste, explain, explain_gathered.
 """
 
 import numpy as np
@@ -32,19 +35,17 @@ from online.recommendation.layout import (
     POPULARITIES,
     RING,
     SPARSE,
-    TOUCHED_MAX,
-    ItemArrays,
     Learners,
-    MixingArrays,
 )
-from online.recommendation.memory import fraction_left
+from online.recommendation.memory import bring, share_of_one
 from online.recommendation.mixing import set_weights, situation
-from online.recommendation.popularity import FLOOR, HALF_LIVES_MS, expected_share
+from online.recommendation.popularity import FLOOR, HALF_LIVES_MS
 
 LAGS = 6  # last items whose followers count
-LEAST_COUNT = np.float32(1e-3)
+SHARE_SCALE = np.float32(200.0)  # a share of 1 / 200 adds one bit to a memory's feature
 RESPONSE_SHRINKAGE = np.float32(20.0)
 ZERO = np.float32(0.0)
+ONE = np.float32(1.0)
 
 
 @njit(cache=True)
@@ -60,69 +61,27 @@ def log2_plain(x: np.float32) -> np.float32:
 
 
 @njit(cache=True)
-def _place(learners: Learners, item: int) -> int:
-    """The item's place among the touched; -1 where there is no room."""
-    scratch = learners.scratch
-    at = scratch.mark[item]
-    if at < 0:
-        at = scratch.used[0]
-        if at == TOUCHED_MAX:
-            return -1
-        scratch.used[0] = at + 1
-        scratch.mark[item] = at
-        scratch.touched[at] = item
-        scratch.odds[at] = 1.0 / expected_share(learners.items, learners.mixing, item)
-        for f in range(SPARSE):
-            scratch.feature[at, f] = ZERO
-    return at
-
-
-@njit(cache=True)
-def _bring(learners: Learners, slot_items: np.ndarray, slot_counts: np.ndarray, left: float, feature: int) -> None:
-    """Add the counts of a row of slots, times `left`, to a feature of the items that it holds."""
-    scratch = learners.scratch
-    items = scratch.mark.shape[0]
-    f = feature - FIRST_SPARSE
-    for s in range(slot_items.shape[0]):
-        item = slot_items[s]
-        if item < 0 or item >= items:
-            continue
-        count = slot_counts[s] * np.float32(left)
-        if count < LEAST_COUNT:
-            continue
-        at = _place(learners, item)
-        if at >= 0:
-            scratch.feature[at, f] += count
-
-
-@njit(cache=True)
-def _bring_shares(
-    learners: Learners, slot_items: np.ndarray, slot_counts: np.ndarray, left: float, prior: float, weight: float
-) -> None:
-    """Add the shares of a row's items, shrunk by `prior` and times `weight`, to the feature of what is near."""
-    total = 0.0
-    for s in range(slot_items.shape[0]):
-        if slot_items[s] >= 0:
-            total += float(slot_counts[s])
-    _bring(learners, slot_items, slot_counts, left * weight / (total * left + prior), F_AROUND)
-
-
-@njit(cache=True)
 def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> int:
     """Bring up what the memories hold for this user and moment; the user's situation.
 
     Fills scratch: weights, context rows, touched items with their features and the sparse part of their scores.
     user: row or -1; context: u8 [CONTEXT_FEATURES] keys, 0 is none.
     """
-    scratch, users, items, contexts = learners.scratch, learners.users, learners.items, learners.contexts
-    knobs = learners.knobs
+    users, items, contexts = learners.users, learners.items, learners.contexts
+    knobs, scratch = learners.knobs, learners.scratch
+    mark, touched, feature = scratch.mark, scratch.touched, scratch.feature
     for at in range(scratch.used[0]):
-        scratch.mark[scratch.touched[at]] = -1
-    scratch.used[0] = 0
-    now_ms = float(learners.mixing.clock[0])
-    segment = situation(users, user, at_ms, knobs.session_gap_ms)
-    context_rows(contexts, context, segment, scratch.context_rows)
-    set_weights(learners.mixing, contexts, segment, scratch)
+        mark[touched[at]] = -1
+    used = 0
+    clock = learners.mixing.clock[0]
+    now_ms = float(clock)
+    for h in range(POPULARITIES):
+        scratch.cooled[h] = clock / HALF_LIVES_MS[h] + FLOOR
+    segment = situation(users.taken, users.ring_at_ms, user, at_ms, knobs.session_gap_ms)
+    context_rows(contexts.key, context, segment, scratch.context_rows)
+    set_weights(
+        learners.mixing.weight, contexts.weight, scratch.context_rows, segment, scratch.weight_exact, scratch.weight
+    )
 
     if user >= 0:
         taken = users.taken[user]
@@ -130,49 +89,52 @@ def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> in
             if lag >= LAGS and lag >= knobs.around_window:
                 break
             last = users.ring[user, (taken - 1 - lag) % RING]
-            if last < 0 or last >= scratch.mark.shape[0]:
+            if last < 0 or last >= mark.shape[0]:
                 continue
             if lag < LAGS:
-                left = fraction_left(items.memory_at_ms[last, 0], now_ms, knobs.next_fast_ms)
-                _bring(learners, items.fast_item[last], items.fast_count[last], left, F_NEXT_FAST + min(lag, 2))
-                left = fraction_left(items.memory_at_ms[last, 1], now_ms, knobs.next_slow_ms)
-                _bring(learners, items.slow_item[last], items.slow_count[last], left, F_NEXT_SLOW + min(lag, 2))
-            if lag < knobs.around_window:
-                left = fraction_left(items.memory_at_ms[last, 2], now_ms, knobs.around_ms)
-                _bring_shares(
-                    learners,
-                    items.around_item[last],
-                    items.around_count[last],
-                    left,
-                    knobs.around_prior,
-                    1.0 / (1.0 + 0.3 * lag),
+                f = F_NEXT_FAST - FIRST_SPARSE + min(lag, 2)
+                one = share_of_one(
+                    items.fast_total[last], items.fast_at_ms[last], now_ms, knobs.next_fast_ms, knobs.next_prior
                 )
+                used = bring(items.fast_item, items.fast_count, last, one, f, mark, touched, feature, used)
+                f = F_NEXT_SLOW - FIRST_SPARSE + min(lag, 2)
+                one = share_of_one(
+                    items.slow_total[last], items.slow_at_ms[last], now_ms, knobs.next_slow_ms, knobs.next_prior
+                )
+                used = bring(items.slow_item, items.slow_count, last, one, f, mark, touched, feature, used)
+            if lag < knobs.around_window:
+                f = F_AROUND - FIRST_SPARSE
+                one = share_of_one(
+                    items.around_total[last], items.around_at_ms[last], now_ms, knobs.around_ms, knobs.around_prior
+                )
+                one /= 1.0 + knobs.around_fade * lag
+                used = bring(items.around_item, items.around_count, last, one, f, mark, touched, feature, used)
     for both in range(2):
         for k in range(CONTEXT_FEATURES):
             row = scratch.context_rows[both, k]
             if row >= 0:
-                left = fraction_left(contexts.at_ms[row], now_ms, knobs.context_ms)
-                feature = (F_CONTEXT if both == 0 else F_CONTEXT_SITUATION) + k
-                _bring(learners, contexts.item[row], contexts.count[row], left, feature)
+                f = (F_CONTEXT if both == 0 else F_CONTEXT_SITUATION) - FIRST_SPARSE + k
+                one = share_of_one(
+                    contexts.total[row], contexts.at_ms[row], now_ms, knobs.context_ms, knobs.context_prior
+                )
+                used = bring(contexts.item, contexts.count, row, one, f, mark, touched, feature, used)
+    scratch.used[0] = used
+    _weigh(feature, scratch.weight, used, scratch.sparse)
+    return segment
 
-    next_scale = np.float32(1.0 / knobs.next_prior)
-    context_scale = np.float32(1.0 / knobs.context_prior)
-    for at in range(scratch.used[0]):
-        odds = scratch.odds[at]
+
+@njit(cache=True)
+def _weigh(feature: np.ndarray, weight: np.ndarray, used: int, sparse: np.ndarray) -> None:
+    """Turn the shares of the touched into features, in place, and their weighted sum into sparse."""
+    for at in range(used):
         total = ZERO
         for f in range(SPARSE):
-            count = scratch.feature[at, f]
-            if count != ZERO:
-                scale = odds
-                if f < F_AROUND - FIRST_SPARSE:
-                    scale = odds * next_scale
-                elif f > F_AROUND - FIRST_SPARSE:
-                    scale = odds * context_scale
-                lift = log2_plain(np.float32(1.0) + count * scale)
-                scratch.feature[at, f] = lift
-                total += scratch.weight[FIRST_SPARSE + f] * lift
-        scratch.sparse[at] = total
-    return segment
+            share = feature[at, f]
+            if share != ZERO:
+                lift = log2_plain(ONE + share * SHARE_SCALE)
+                feature[at, f] = lift
+                total += weight[FIRST_SPARSE + f] * lift
+        sparse[at] = total
 
 
 @njit(cache=True)
@@ -180,20 +142,21 @@ def has_taste(learners: Learners, user: int) -> bool:
     """Whether the backbone says anything about this user."""
     if user < 0:
         return False
+    query = learners.users.query
     for k in range(DIMENSION):
-        if learners.users.query[user, k] != ZERO:
+        if query[user, k] != ZERO:
             return True
     return False
 
 
 @njit(cache=True)
-def product(query: np.ndarray, vectors: np.ndarray, item: int, lanes: np.ndarray) -> np.float32:
-    """query . vectors[item] in sixteen running sums, added up as a tree: one order for everybody."""
+def product(query: np.ndarray, user: int, vectors: np.ndarray, item: int, lanes: np.ndarray) -> np.float32:
+    """query[user] . vectors[item] in sixteen running sums, added up as a tree: one order for everybody."""
     for l in range(16):
-        lanes[l] = query[l] * vectors[item, l]
+        lanes[l] = query[user, l] * vectors[item, l]
     for k in range(16, DIMENSION, 16):
         for l in range(16):
-            lanes[l] += query[k + l] * vectors[item, k + l]
+            lanes[l] += query[user, k + l] * vectors[item, k + l]
     for l in range(8):
         lanes[l] += lanes[l + 8]
     for l in range(4):
@@ -202,40 +165,43 @@ def product(query: np.ndarray, vectors: np.ndarray, item: int, lanes: np.ndarray
 
 
 @njit(cache=True)
-def popularity_feature(items: ItemArrays, mixing: MixingArrays, h: int, item: int) -> np.float32:
-    """log2 of the item's decayed count above FLOOR, at least 0."""
-    return max(np.float32(items.heat[h, item] - (mixing.clock[0] / HALF_LIVES_MS[h] + FLOOR)), ZERO)
+def response_of(shown: float, reward: float, mean: float) -> np.float32:
+    """How much better than the mean an item did where it was shown, shrunk to 0 by few impressions."""
+    seen = np.float32(shown)
+    return (np.float32(reward) - seen * np.float32(mean)) / (seen + RESPONSE_SHRINKAGE)
 
 
 @njit(cache=True)
-def response_feature(items: ItemArrays, mixing: MixingArrays, item: int) -> np.float32:
-    """How much better than the mean the item did where it was shown, shrunk to 0 by few impressions."""
-    expected = items.shown[item] * np.float32(mixing.response[0])
-    return (items.reward[item] - expected) / (items.shown[item] + RESPONSE_SHRINKAGE)
+def score_all(learners: Learners, user: int, at_ms: int, context: np.ndarray, count: int, scores: np.ndarray) -> None:
+    """scores: f4 [>= count], set for items 0 … count - 1."""
+    gather(learners, user, at_ms, context)
+    scratch = learners.scratch
+    _popular_all(learners.items.heat, scratch.cooled, scratch.weight, count, scores)
+    if has_taste(learners, user):
+        _taste_all(
+            learners.users.query, user, learners.items.vector, scratch.weight[F_TASTE], count, scratch.lanes, scores
+        )
+    _item_all(
+        learners.items.bias,
+        learners.items.shown,
+        learners.items.reward,
+        learners.mixing.response[0],
+        scratch.weight[F_RESPONSE],
+        count,
+        scores,
+    )
+    touched, sparse = scratch.touched, scratch.sparse
+    for at in range(scratch.used[0]):
+        if touched[at] < count:
+            scores[touched[at]] += sparse[at]
 
 
 @njit(cache=True)
-def _rest(
-    learners: Learners, user: int, item: int, tasteful: bool, lanes: np.ndarray, popular: np.float32
-) -> np.float32:
-    """The dense part, its popularity being known."""
-    weight = learners.scratch.weight
-    total = popular
-    if tasteful:
-        total += weight[F_TASTE] * product(learners.users.query[user], learners.items.vector, item, lanes)
-    total += learners.items.bias[item]
-    total += weight[F_RESPONSE] * response_feature(learners.items, learners.mixing, item)
-    return total
-
-
-@njit(cache=True)
-def _popular_all(learners: Learners, count: int, scores: np.ndarray) -> None:
-    """scores[i] = the popularity part, one pass; the same order of sums as in `score_some`."""
-    heat, weight, clock = learners.items.heat, learners.scratch.weight, learners.mixing.clock[0]
+def _popular_all(heat: np.ndarray, cooled: np.ndarray, weight: np.ndarray, count: int, scores: np.ndarray) -> None:
+    """scores[i] = the popularity part, one pass; the same order of sums as in `_score_one`."""
     h0, h1, h2, h3, h4, h5 = heat[0], heat[1], heat[2], heat[3], heat[4], heat[5]
     w0, w1, w2, w3, w4, w5 = weight[0], weight[1], weight[2], weight[3], weight[4], weight[5]
-    c0, c1, c2 = clock / HALF_LIVES_MS[0] + FLOOR, clock / HALF_LIVES_MS[1] + FLOOR, clock / HALF_LIVES_MS[2] + FLOOR
-    c3, c4, c5 = clock / HALF_LIVES_MS[3] + FLOOR, clock / HALF_LIVES_MS[4] + FLOOR, clock / HALF_LIVES_MS[5] + FLOOR
+    c0, c1, c2, c3, c4, c5 = cooled[0], cooled[1], cooled[2], cooled[3], cooled[4], cooled[5]
     for i in range(count):
         total = w0 * max(np.float32(h0[i] - c0), ZERO)
         total += w1 * max(np.float32(h1[i] - c1), ZERO)
@@ -247,29 +213,31 @@ def _popular_all(learners: Learners, count: int, scores: np.ndarray) -> None:
 
 
 @njit(cache=True)
-def score_all(learners: Learners, user: int, at_ms: int, context: np.ndarray, count: int, scores: np.ndarray) -> None:
-    """scores: f4 [>= count], set for items 0 … count - 1."""
-    gather(learners, user, at_ms, context)
-    scratch = learners.scratch
-    _popular_all(learners, count, scores)
-    tasteful = has_taste(learners, user)
-    lanes = np.empty(16, np.float32)
-    for item in range(count):
-        scores[item] = _rest(learners, user, item, tasteful, lanes, scores[item])
-    for at in range(scratch.used[0]):
-        item = scratch.touched[at]
-        if item < count:
-            scores[item] += scratch.sparse[at]
+def _taste_all(
+    query: np.ndarray,
+    user: int,
+    vectors: np.ndarray,
+    weight: np.float32,
+    count: int,
+    lanes: np.ndarray,
+    scores: np.ndarray,
+) -> None:
+    for i in range(count):
+        scores[i] += weight * product(query, user, vectors, i, lanes)
 
 
 @njit(cache=True)
-def dense_score(learners: Learners, user: int, item: int, tasteful: bool, lanes: np.ndarray) -> np.float32:
-    """One item's dense part, after `gather`."""
-    weight = learners.scratch.weight
-    popular = weight[0] * popularity_feature(learners.items, learners.mixing, 0, item)
-    for h in range(1, POPULARITIES):
-        popular += weight[h] * popularity_feature(learners.items, learners.mixing, h, item)
-    return _rest(learners, user, item, tasteful, lanes, popular)
+def _item_all(
+    bias: np.ndarray,
+    shown: np.ndarray,
+    reward: np.ndarray,
+    mean: float,
+    weight: np.float32,
+    count: int,
+    scores: np.ndarray,
+) -> None:
+    for i in range(count):
+        scores[i] = (scores[i] + bias[i]) + weight * response_of(shown[i], reward[i], mean)
 
 
 @njit(cache=True)
@@ -278,28 +246,40 @@ def score_some(
 ) -> None:
     """scores[k] of the item rows[k], for all k: the bits of `score_all`."""
     gather(learners, user, at_ms, context)
+    items, scratch = learners.items, learners.scratch
     tasteful = has_taste(learners, user)
-    lanes = np.empty(16, np.float32)
+    mean = learners.mixing.response[0]
     for k in range(rows.shape[0]):
-        scores[k] = dense_score(learners, user, rows[k], tasteful, lanes)
-        at = learners.scratch.mark[rows[k]]
-        if at >= 0:
-            scores[k] += learners.scratch.sparse[at]
+        item = rows[k]
+        total = ZERO
+        for h in range(POPULARITIES):
+            part = scratch.weight[h] * max(np.float32(items.heat[h, item] - scratch.cooled[h]), ZERO)
+            total = part if h == 0 else total + part
+        if tasteful:
+            total += scratch.weight[F_TASTE] * product(learners.users.query, user, items.vector, item, scratch.lanes)
+        response = response_of(items.shown[item], items.reward[item], mean)
+        total = (total + items.bias[item]) + scratch.weight[F_RESPONSE] * response
+        at = scratch.mark[item]
+        scores[k] = total + scratch.sparse[at] if at >= 0 else total
 
 
 @njit(cache=True)
-def features_of(learners: Learners, user: int, item: int, tasteful: bool, lanes: np.ndarray, out: np.ndarray) -> None:
-    """out: f4 [FEATURES], after `gather`."""
-    for h in range(POPULARITIES):
-        out[h] = popularity_feature(learners.items, learners.mixing, h, item)
-    out[F_TASTE] = ZERO
-    if tasteful:
-        out[F_TASTE] = product(learners.users.query[user], learners.items.vector, item, lanes)
-    out[F_ITEM] = learners.items.bias[item]
-    out[F_RESPONSE] = response_feature(learners.items, learners.mixing, item)
-    at = learners.scratch.mark[item]
-    for f in range(SPARSE):
-        out[FIRST_SPARSE + f] = learners.scratch.feature[at, f] if at >= 0 else ZERO
+def features_of(
+    learners: Learners, user: int, rows: np.ndarray, count: int, tasteful: bool, lanes: np.ndarray, out: np.ndarray
+) -> None:
+    """out: f4 [count, FEATURES] of items rows[:count], after `gather`."""
+    items, scratch = learners.items, learners.scratch
+    query, mean = learners.users.query, learners.mixing.response[0]
+    for c in range(count):
+        item = rows[c]
+        for h in range(POPULARITIES):
+            out[c, h] = max(np.float32(items.heat[h, item] - scratch.cooled[h]), ZERO)
+        out[c, F_TASTE] = product(query, user, items.vector, item, lanes) if tasteful else ZERO
+        out[c, F_ITEM] = items.bias[item]
+        out[c, F_RESPONSE] = response_of(items.shown[item], items.reward[item], mean)
+        at = scratch.mark[item]
+        for f in range(SPARSE):
+            out[c, FIRST_SPARSE + f] = scratch.feature[at, f] if at >= 0 else ZERO
 
 
 @njit(cache=True)
@@ -314,11 +294,12 @@ def explain_gathered(
 ) -> None:
     """terms: f4 [EXPERTS], what each expert adds to the item's score, after `gather`; their sum is the score but for
     rounding. features: f4 [FEATURES], lanes: f4 [16], room to work in."""
-    features_of(learners, user, item, tasteful, lanes, features)
+    row = np.array([item])
+    features_of(learners, user, row, 1, tasteful, lanes, features.reshape(1, FEATURES))
     for e in range(terms.shape[0]):
         terms[e] = ZERO
     for f in range(FEATURES):
-        weight = np.float32(1.0) if f == F_ITEM else learners.scratch.weight[f]
+        weight = ONE if f == F_ITEM else learners.scratch.weight[f]
         terms[EXPERT_OF_FEATURE[f]] += weight * features[f]
 
 

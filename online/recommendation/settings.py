@@ -19,9 +19,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     around_window: int = 10  # items of a user's past that count as near
     context_half_life_s: float = 1_800.0  # what is taken in which context
     session_gap_s: float = 1_800.0  # a longer pause ends a session
-    next_prior: float = 5.0  # takes that a memory must hold against what popularity expects
+    around_fade: float = 0.3  # the item before the last counts 1 / (1 + fade), the one before that 1 / (1 + 2 fade), …
+    next_prior: float = 2.0  # takes of nothing that every memory holds: a thin one says little
     around_prior: float = 5.0
-    context_prior: float = 30.0
+    context_prior: float = 20.0
     mixing_rate: float = 0.03  # AdaGrad's step of the mixing weights
     mixing_every: int = 4  # after `mixing_all_until` events the weights learn from every such event
     mixing_all_until: int = 50_000
@@ -40,6 +41,7 @@ class Knobs(NamedTuple):
     around_window: int
     context_ms: float
     session_gap_ms: float
+    around_fade: float
     next_prior: float
     around_prior: float
     context_prior: float
@@ -66,6 +68,7 @@ def knobs(settings: Settings) -> Knobs:
         around_window=int(s.around_window),
         context_ms=s.context_half_life_s * 1000.0,
         session_gap_ms=s.session_gap_s * 1000.0,
+        around_fade=s.around_fade,
         next_prior=s.next_prior,
         around_prior=s.around_prior,
         context_prior=s.context_prior,
