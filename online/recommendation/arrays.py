@@ -183,7 +183,7 @@ def load_artifact(state: "State", artifact: Artifact) -> None:
         arrays[name][: len(ids), :dimension] = vectors
     arrays["items.trained"][: len(ids)] = 1
     _load_warm(state, artifact)
-    state._bind()
+    state.rebind()
 
 
 def _load_warm(state: "State", artifact: Artifact) -> None:
