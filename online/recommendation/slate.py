@@ -16,6 +16,7 @@ from online.settings import CAPS_MAX, SLATE_MAX
 
 EXPLORED_MAX = 20
 POOL_MAX = 256  # best items that caps choose from
+FINITE = np.float32(3e38)
 POOL_BEYOND = 32  # best items beyond the slate that exploration chooses from, where there are no caps
 
 
@@ -37,8 +38,8 @@ def best_rows(scores: Any, allowed: Any, count: int, pool: Any) -> int:
         if not allowed[row]:
             continue
         score = scores[row]
-        if not score == score:
-            continue  # a score that is no number never decides anything
+        if not -FINITE < score < FINITE:
+            continue  # a score that is no number, or infinite, never decides anything
         if size == most and score <= scores[pool[size - 1]]:
             continue
         at = size if size < most else most - 1

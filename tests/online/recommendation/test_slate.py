@@ -35,11 +35,11 @@ def picked(scores: np.ndarray, items: Catalogue, *, n: int, exploration: float, 
 
 
 @given(st.lists(SCORES, min_size=1, max_size=100), st.integers(1, 64))
-def test_the_pool_is_the_sorted_top_with_ties_to_the_lower_row_and_without_nan(scores: list[float], most: int) -> None:
+def test_the_pool_is_the_sorted_top_with_ties_to_the_lower_row_and_without_what_is_not_finite(scores: list[float], most: int) -> None:
     given_scores = np.array(scores, np.float32)
     pool = np.empty(most, np.int64)
     size = best_rows(given_scores, np.ones(len(scores), np.bool_), len(scores), pool)
-    numbers = [row for row in range(len(scores)) if not np.isnan(given_scores[row])]
+    numbers = [row for row in range(len(scores)) if abs(given_scores[row]) < 3e38]
     assert pool[:size].tolist() == sorted(numbers, key=lambda row: (-given_scores[row], row))[:most]
 
 
@@ -61,7 +61,7 @@ def test_the_first_position_is_chosen_as_often_as_its_propensities_say() -> None
         rows, propensities = picked(scores, catalogue(4), n=1, exploration=0.6, decision=decision, caps=[])
         counts[rows[0]] += 1
         stated[rows[0]] = propensities[0]
-    assert sum(stated.values()) == np.float64(1.0).item() or abs(sum(stated.values()) - 1.0) < 1e-9
+    assert abs(sum(stated.values()) - 1.0) < 1e-9
     for row, propensity in stated.items():
         # 20,000 draws: five standard errors.
         assert abs(counts[row] / sample - propensity) < 5 * (propensity * (1 - propensity) / sample) ** 0.5
