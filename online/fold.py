@@ -4,7 +4,7 @@
 counter-based one; so the same log gives the same digest, however it is cut into batches and wherever it is folded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -44,6 +44,11 @@ class Fold:
                 raise LogForeign(f"the next record must stand at position {expected}, found {position}")
             expected += 1
             self._entry(position, record)
+        self._flush()
+
+    def columns(self, fill: Callable[[BatchBuilder, int], None]) -> None:
+        """Fold what `fill(builder, next position)` puts into an empty batch: records that were columns all along."""
+        fill(self._builder, self.state.position + 1)
         self._flush()
 
     def _entry(self, position: int, record: Record) -> None:

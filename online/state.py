@@ -193,6 +193,10 @@ class State:
         """The id of the item in `row`."""
         return read_text(self.views.id_text, row)
 
+    def add_user(self, key: int) -> int:
+        """A row for a new user; the caller has made room."""
+        return int(add_row(self.views.users, np.uint64(key)))
+
     def add_item(self, key: int, item_id: str) -> int:
         """A row for a new item; the caller has made room."""
         row = int(add_row(self.views.items, np.uint64(key)))

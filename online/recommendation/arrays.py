@@ -122,7 +122,6 @@ def scratch(items: int, backbone_floats: int) -> Scratch:
         mark=np.full(items, -1, np.int32),
         stamp=np.zeros(items, np.int64),
         stamps=np.zeros(1, np.int64),
-        order=np.zeros(CANDIDATES_MAX, np.int32),
         touched=np.zeros(TOUCHED_MAX, np.int32),
         feature=np.zeros((TOUCHED_MAX, SPARSE), np.float32),
         cooled=np.zeros(POPULARITIES, np.float64),
@@ -187,9 +186,13 @@ def load_artifact(state: "State", artifact: Artifact) -> None:
 
 
 def _load_warm(state: "State", artifact: Artifact) -> None:
+    users = artifact.tensors.get(WARM + "users.key", np.zeros(0, np.uint64))
+    state.ensure("users", len(users))
+    for key in users:
+        state.add_user(int(key))
     for column in LEARNER_COLUMNS:
         tensor = artifact.tensors.get(WARM + column.name)
-        if tensor is None or column.table == "users":
+        if tensor is None:
             continue
         rows = tensor.shape[0] if column.layout == "rows" else tensor.shape[-1]
         target = column.live(state.arrays[column.name], rows)
@@ -201,20 +204,26 @@ def _load_warm(state: "State", artifact: Artifact) -> None:
         target[...] = tensor
 
 
-def warm_tensors(state: "State") -> dict[str, Array]:
-    """What an artifact keeps of the learners after a pass over the batch: all but the users' rows.
+def warm_tensors(state: "State", *, users_max: int = 0) -> dict[str, Array]:
+    """What an artifact keeps of the learners after a pass over the batch; of the users those seen last, at most
+    `users_max`, the longest ago first.
 
     The artifact's items must be the first items of the state, in the same order.
     """
-    return {
-        WARM + column.name: np.ascontiguousarray(
-            column.live(state.arrays[column.name], state.count("items"))
-            if column.table == "items"
-            else state.arrays[column.name]
-        )
-        for column in LEARNER_COLUMNS
-        if column.table != "users" and not column.derived
-    }
+    count = state.count("users")
+    seen = np.argsort(state.arrays["users.last_position"][:count], kind="stable")
+    users = seen[max(0, count - users_max) :]
+    tensors = {WARM + "users.key": state.arrays["users.key"][users]}
+    for column in LEARNER_COLUMNS:
+        if column.derived:
+            continue
+        array = state.arrays[column.name]
+        if column.table == "users":
+            array = array[users]
+        elif column.table == "items":
+            array = column.live(array, state.count("items"))
+        tensors[WARM + column.name] = np.ascontiguousarray(array)
+    return tensors
 
 
 def forget_items(learners: Learners, gone: Array) -> None:
