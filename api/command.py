@@ -192,6 +192,7 @@ def pretrain_recommendation(
     """
     with _batch_errors():
         from batch.train import pretrain
+        from online.history import warm_up
 
         changes: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "seed": seed}
         written = pretrain(
@@ -202,6 +203,7 @@ def pretrain_recommendation(
             artifact=artifact,
             items_path=items,
             int8=int8,
+            warm_up=warm_up,
             **{name: value for name, value in changes.items() if value is not None},
         )
     result = {"artifact": written.id, "folder": str(out), "metrics": written.manifest["metrics"]}
