@@ -26,7 +26,7 @@ class TrainingConfig:
     step_tokens: int = 4_096
     negatives: int = 0  # shared by all tokens of a step; 0 is the full softmax
     dropout: float = 0.2
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 1e-4
     gradient_norm: float = 1.0
     warmup_steps: int = 200
@@ -54,8 +54,8 @@ def configuration_for(*, tokens: int, items: int, device: str, **changes: Any) -
 
     A step holds 1/32 of an epoch, within [128, 4096] tokens (up to 32,768 on a GPU), so that small data still takes
     enough steps. Epochs are what 15 M tokens allow, within [6, 40]; early stopping ends most runs before. Warm-up is
-    two epochs, at most 200 steps. The full softmax up to 8,192 items, 1,024 shared negatives beyond. Dropout 0.3
-    under 100,000 tokens, 0.2 from there.
+    two epochs, at most 200 steps. The full softmax up to 8,192 items, 1,024 shared negatives beyond. Dropout 0.3 and
+    a learning rate of 4e-3 under 100,000 tokens, 0.2 and 3e-3 from there.
     """
     largest = 32_768 if device == "cuda" else 4_096
     step_tokens = min(max(1 << max(tokens // 32, 1).bit_length() - 1, 128), largest)
@@ -66,6 +66,7 @@ def configuration_for(*, tokens: int, items: int, device: str, **changes: Any) -
         "warmup_steps": min(max(2 * tokens // step_tokens, 10), 200),
         "negatives": 0 if items <= FULL_SOFTMAX_ITEMS else 1_024,
         "dropout": 0.3 if tokens < 100_000 else 0.2,
+        "learning_rate": 4e-3 if tokens < 100_000 else 3e-3,
         "precision": fast_precision(device),
     }
     unknown = set(changes) - {f.name for f in fields(TrainingConfig)}

@@ -225,12 +225,14 @@ def fit(
     while state["end"] is None or state["step"] < state["end"]:
         step = state["step"]
 
-        # Which part, which rows. The decay takes its share of all steps, however many were stable.
-        if state["decay_from"] is None and (
-            step >= stable_limit or elapsed_s() > budget_s * (1.0 - config.decay_share)
-        ):
-            begin_decay(state, config)
-            continue
+        # Which part, which rows. The decay takes its share of all steps, however many were stable, if time allows.
+        if state["decay_from"] is None:
+            if step >= stable_limit or elapsed_s() > budget_s * (1.0 - config.decay_share):
+                begin_decay(state, config)
+                continue
+        elif config.minutes is not None:
+            affordable = max(round((budget_s - elapsed_s()) * step / elapsed_s()), 1)
+            state["end"] = min(planned_end(state["decay_from"], config), step + affordable)
         stable_now = state["decay_from"] is None
         part, within = ("stable", step) if stable_now else ("decay", step - state["decay_from"])
         epoch, index = divmod(within, epoch_steps[part])
@@ -308,16 +310,21 @@ def fit(
 
 
 def begin_decay(state: dict[str, Any], config: TrainingConfig) -> None:
-    """From here on the learning rate falls, over decay_share of all steps."""
+    """From here on the learning rate falls."""
     state["decay_from"] = state["step"]
-    state["end"] = state["step"] + max(round(state["step"] * config.decay_share / (1.0 - config.decay_share)), 1)
+    state["end"] = planned_end(state["step"], config)
+
+
+def planned_end(decay_from: int, config: TrainingConfig) -> int:
+    """Where a decay that begins at this step ends: it takes decay_share of all steps."""
+    return decay_from + max(round(decay_from * config.decay_share / (1.0 - config.decay_share)), 1)
 
 
 def learning_rate(step: int, state: dict[str, Any], config: TrainingConfig) -> float:
     """Warm-up, hold, linear decay to zero."""
     rate = config.learning_rate * min(1.0, (step + 1) / max(config.warmup_steps, 1))
     if state["decay_from"] is not None:
-        rate *= (state["end"] - step) / (state["end"] - state["decay_from"])
+        rate *= max(state["end"] - step, 0) / (state["end"] - state["decay_from"])
     return rate
 
 
