@@ -105,7 +105,7 @@ class MixingArrays(NamedTuple):
 
     weight: Array  # f8 [1 + SEGMENTS, FEATURES] less FIRST_WEIGHTS
     gradient: Array  # f8 [1 + SEGMENTS, FEATURES]
-    clock: Array  # i8 [2]: event time of the newest learned event, events learned
+    clock: Array  # i8 [3]: event time of the newest learned event, events learned, rows of items up to the highest
     response: Array  # f8 [3] mean reward of a shown item, decayed: the mean, impressions, rewards
     top: Array  # i4 [POPULARITIES, TOP] most popular items, best first
 
@@ -116,7 +116,6 @@ class Scratch(NamedTuple):
     mark: Array  # i4 [items] place among the touched, -1
     stamp: Array  # i8 [items] of the last comparison that looked at the item
     stamps: Array  # i8 [1] comparisons
-    order: Array  # i4 [CANDIDATES_MAX]
     touched: Array  # i4 [TOUCHED_MAX]
     feature: Array  # f4 [TOUCHED_MAX, SPARSE]
     cooled: Array  # f8 [POPULARITIES] heat of a count of FLOOR, now
@@ -198,7 +197,7 @@ def learner_capacity(settings: Settings) -> dict[str, int]:
     return {
         "contexts": CONTEXT_ROWS,
         "mixing": 1 + SEGMENTS,
-        "mixing_clock": 2,
+        "mixing_clock": 3,
         "mixing_response": 3,
         "popularity": POPULARITIES,
         "backbone": BACKBONE_FLOATS,

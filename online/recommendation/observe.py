@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from online.arithmetic import exp, log
+from online.chance import philox
 from online.journal import Journal, RowJournal, touch
 from online.recommendation import popularity
 from online.recommendation.backbone import Backbone, step
@@ -22,7 +23,6 @@ from online.recommendation.layout import (
     FEATURES,
     POPULARITIES,
     RING,
-    TOP,
     ContextArrays,
     ItemArrays,
     Learners,
@@ -32,13 +32,16 @@ from online.recommendation.layout import (
 from online.recommendation.memory import remember
 from online.recommendation.mixing import move_weights, situation
 from online.recommendation.residuals import move_item, settle_new
-from online.recommendation.score import features_of, gather, has_taste
+from online.recommendation.score import features_of, gather, has_taste, response_of, score_one
 from online.recommendation.settings import Knobs
 
 __all__ = ["Learners", "learn_slate", "observe"]
 
 FOLLOWED_BY = 3  # takes of a session after which an item still counts as the one before
 POPULAR_RIVALS = 12  # of each list
+RANDOM_RIVALS = 16
+LOSS_MAX = 50.0
+_DRAWS = np.uint64(0x7065_7265_6E6E_6961)  # a key of its own: no other draw shares it
 MOVED_FROM = 0.01  # rivals of a lower probability leave bias and vector alone
 
 
@@ -66,6 +69,7 @@ def observe(
         segment = situation(learners.users.taken, learners.users.ring_at_ms, user, at_ms, knobs.session_gap_ms)
         clock[0] = max(clock[0], at_ms)
         clock[1] += 1
+        clock[2] = max(clock[2], item + 1)
         popularity.take(learners.items, learners.mixing, item, at_ms, weight)
         _remember_contexts(learners.contexts, journal.contexts, item, at_ms, context, segment, weight, knobs.context_ms)
         _remember_past(learners.users, learners.items, knobs, journal.items, user, item, at_ms, weight)
@@ -202,106 +206,149 @@ def _follow(
 def _compare(
     learners: Learners, journal: Journal, user: int, item: int, at_ms: int, context: np.ndarray, weight: float
 ) -> float:
-    """Predict the taken item among its hardest rivals, and move weights, biases and vectors against the loss."""
-    users, items, scratch = learners.users, learners.items, learners.scratch
+    """Predict the taken item among its rivals, and move weights, biases and vectors against the loss.
+
+    The softmax runs over the taken item, the hardest rivals, and RANDOM_RIVALS others that stand for all the rest,
+    each of them for its share: a sampled softmax that knows its sampling rates, so that weights which would let the
+    cold part of the catalogue rise are held down too.
+    """
+    users, items, scratch, knobs = learners.users, learners.items, learners.scratch, learners.knobs
     if items.taken[item] == 0.0:
         return -1.0  # nobody could have known it
     for lag in range(RING):
         if users.ring[user, lag] == item:
             return -1.0  # what was taken is not recommended again
     segment = gather(learners, user, at_ms, context)
-    count = _rivals(users.ring, learners.mixing.top, scratch, learners.knobs.candidates, user, item)
     tasteful = has_taste(learners, user)
-    features_of(learners, user, scratch.candidate, count, tasteful, scratch.lanes, scratch.candidate_feature)
+    stamp = scratch.stamp
+    scratch.stamps[0] += 1
+    now = scratch.stamps[0]
+    for lag in range(RING):
+        row = users.ring[user, lag]
+        if 0 <= row < stamp.shape[0]:
+            stamp[row] = now
+    stamp[item] = now
+    scratch.candidate[0] = item
+    held = _hardest(
+        items,
+        learners.mixing.top,
+        learners.mixing.response[0],
+        users.query,
+        user,
+        tasteful,
+        scratch,
+        min(knobs.candidates, CANDIDATES_MAX - RANDOM_RIVALS - 1),
+    )
+    count = _random_rivals(scratch.candidate, 1 + held, stamp, now, learners.mixing.clock)
+    rest = float(learners.mixing.clock[2] - 1 - held)
+    stands_for = rest / (count - 1 - held) if count > 1 + held else 1.0
+
+    features, errors = scratch.candidate_feature, scratch.candidate_score
+    features_of(learners, user, scratch.candidate, count, tasteful, scratch.lanes, features)
     best = -1e300
     for c in range(count):
         score = 0.0
         for f in range(FEATURES):
             share = 1.0 if f == F_ITEM else scratch.weight_exact[f]
-            score += share * float(scratch.candidate_feature[c, f])
-        scratch.candidate_score[c] = score
+            score += share * float(features[c, f])
+        errors[c] = score
         best = max(best, score)
     total = 0.0
     for c in range(count):
-        scratch.candidate_score[c] = exp(scratch.candidate_score[c] - best)
-        total += scratch.candidate_score[c]
+        errors[c] = exp(errors[c] - best)
+        if c > held:
+            errors[c] *= max(1.0, stands_for)
+        total += errors[c]
+    loss = log(total / errors[0]) if errors[0] > 0.0 else LOSS_MAX
     gradient = np.zeros(FEATURES, np.float64)
     for c in range(count):
-        error = scratch.candidate_score[c] / total
-        if c == 0:
-            error -= 1.0
-        error *= weight
-        scratch.candidate_score[c] = error
+        error = (errors[c] / total - (1.0 if c == 0 else 0.0)) * weight
+        errors[c] = error
         for f in range(FEATURES):
-            gradient[f] += error * float(scratch.candidate_feature[c, f])
-    loss = -log(1.0 + scratch.candidate_score[0] / weight)
-    knobs = learners.knobs
-    for c in range(count):
-        error = scratch.candidate_score[c]
-        if error > MOVED_FROM or error < 0.0:
+            gradient[f] += error * float(features[c, f])
+    for c in range(1 + held):
+        if errors[c] > MOVED_FROM or c == 0:
             row = scratch.candidate[c]
             move_item(
-                items,
-                row,
-                users.query,
-                user,
-                tasteful,
-                error,
-                knobs.vector_rate,
-                knobs.bias_rate,
-                knobs.anchor,
+                items, row, users.query, user, tasteful, errors[c], knobs.vector_rate, knobs.bias_rate, knobs.anchor
             )
             touch(journal.items, row)
     move_weights(learners.mixing, learners.contexts, scratch.context_rows, segment, gradient, knobs.mixing_rate)
     for k in range(CONTEXT_FEATURES):
         if scratch.context_rows[0, k] >= 0:
             touch(journal.contexts, scratch.context_rows[0, k])
-    return min(loss, 50.0)
+    return min(loss, LOSS_MAX)
 
 
 @njit(cache=True)
-def _rivals(ring: np.ndarray, top: np.ndarray, scratch: Scratch, candidates: int, user: int, item: int) -> int:
-    """Candidates for the comparison, the taken item first; how many. The strongest that the memories bring up, and
-    the most popular of each list; none that the user has taken."""
-    stamp, sparse, touched = scratch.stamp, scratch.sparse, scratch.touched
-    scratch.stamps[0] += 1
+def _hardest(
+    items: ItemArrays,
+    top: np.ndarray,
+    mean_response: float,
+    query: np.ndarray,
+    user: int,
+    tasteful: bool,
+    scratch: Scratch,
+    most: int,
+) -> int:
+    """The highest scores among what the memories and the lists of the most popular bring up, into scratch.candidate
+    from 1 on; how many. Best first, the earlier one before its equal; items stamped already stay out."""
+    stamp, touched, mark = scratch.stamp, scratch.touched, scratch.mark
     now = scratch.stamps[0]
-    for lag in range(RING):
-        row = ring[user, lag]
-        if 0 <= row < stamp.shape[0]:
-            stamp[row] = now
-    scratch.candidate[0] = item
-    stamp[item] = now
-    count = 1
-    most = min(candidates, CANDIDATES_MAX - POPULAR_RIVALS * POPULARITIES - 1)
-    # The strongest of the touched, by insertion: scores descend, the earlier one stays before its equal.
-    order = scratch.order
+    used = scratch.used[0]
+    candidate, value = scratch.candidate, scratch.candidate_score
     held = 0
-    for at in range(scratch.used[0]):
-        if stamp[touched[at]] == now:
+    for place in range(used + POPULARITIES * POPULAR_RIVALS):
+        if place < used:
+            row = touched[place]
+        else:
+            row = top[(place - used) // POPULAR_RIVALS, (place - used) % POPULAR_RIVALS]
+        if row < 0 or stamp[row] == now:
             continue
-        value = sparse[at]
-        if held == most and not value > sparse[order[held - 1]]:
+        stamp[row] = now
+        at = mark[row]
+        score = score_one(
+            items.heat,
+            scratch.cooled,
+            scratch.weight,
+            query,
+            user,
+            tasteful,
+            items.vector,
+            items.bias[row],
+            response_of(items.shown[row], items.reward[row], mean_response),
+            row,
+            scratch.lanes,
+        )
+        if at >= 0:
+            score += scratch.sparse[at]
+        if held == most and not score > value[held]:
             continue
-        place = held if held < most else most - 1
-        while place > 0 and sparse[order[place - 1]] < value:
-            order[place] = order[place - 1]
-            place -= 1
-        order[place] = at
+        k = held + 1 if held < most else most
+        while k > 1 and value[k - 1] < score:
+            candidate[k] = candidate[k - 1]
+            value[k] = value[k - 1]
+            k -= 1
+        candidate[k] = row
+        value[k] = score
         if held < most:
             held += 1
-    for k in range(held):
-        row = touched[order[k]]
-        stamp[row] = now
-        scratch.candidate[count] = row
-        count += 1
-    for h in range(POPULARITIES):
-        for k in range(min(POPULAR_RIVALS, TOP)):
-            row = top[h, k]
-            if row >= 0 and stamp[row] != now:
-                stamp[row] = now
-                scratch.candidate[count] = row
-                count += 1
+    return held
+
+
+@njit(cache=True)
+def _random_rivals(candidate: np.ndarray, count: int, stamp: np.ndarray, now: int, clock: np.ndarray) -> int:
+    """Append up to RANDOM_RIVALS other items, drawn by the number of the event; how many candidates there are then.
+
+    Items that stood among the hardest and were dropped are stamped: what is drawn stands for them as well.
+    """
+    for draw in range(RANDOM_RIVALS):
+        word, _ = philox(_DRAWS, np.uint64(clock[1]), np.uint64(draw))
+        row = np.int64(word % np.uint64(max(clock[2], 1)))
+        if stamp[row] != now:
+            stamp[row] = now
+            candidate[count] = row
+            count += 1
     return count
 
 

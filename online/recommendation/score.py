@@ -198,7 +198,7 @@ def score_all(learners: Learners, user: int, at_ms: int, context: np.ndarray, co
 
 @njit(cache=True)
 def _popular_all(heat: np.ndarray, cooled: np.ndarray, weight: np.ndarray, count: int, scores: np.ndarray) -> None:
-    """scores[i] = the popularity part, one pass; the same order of sums as in `_score_one`."""
+    """scores[i] = the popularity part, one pass; the same order of sums as in `score_one`."""
     h0, h1, h2, h3, h4, h5 = heat[0], heat[1], heat[2], heat[3], heat[4], heat[5]
     w0, w1, w2, w3, w4, w5 = weight[0], weight[1], weight[2], weight[3], weight[4], weight[5]
     c0, c1, c2, c3, c4, c5 = cooled[0], cooled[1], cooled[2], cooled[3], cooled[4], cooled[5]
@@ -241,24 +241,53 @@ def _item_all(
 
 
 @njit(cache=True)
+def score_one(
+    heat: np.ndarray,
+    cooled: np.ndarray,
+    weight: np.ndarray,
+    query: np.ndarray,
+    user: int,
+    tasteful: bool,
+    vectors: np.ndarray,
+    bias: np.float32,
+    response: np.float32,
+    item: int,
+    lanes: np.ndarray,
+) -> np.float32:
+    """The dense part of one item's score."""
+    total = weight[0] * max(np.float32(heat[0, item] - cooled[0]), ZERO)
+    for h in range(1, POPULARITIES):
+        total += weight[h] * max(np.float32(heat[h, item] - cooled[h]), ZERO)
+    if tasteful:
+        total += weight[F_TASTE] * product(query, user, vectors, item, lanes)
+    return (total + bias) + weight[F_RESPONSE] * response
+
+
+@njit(cache=True)
 def score_some(
     learners: Learners, user: int, at_ms: int, context: np.ndarray, rows: np.ndarray, scores: np.ndarray
 ) -> None:
     """scores[k] of the item rows[k], for all k: the bits of `score_all`."""
     gather(learners, user, at_ms, context)
-    items, scratch = learners.items, learners.scratch
+    items, scratch, query = learners.items, learners.scratch, learners.users.query
     tasteful = has_taste(learners, user)
     mean = learners.mixing.response[0]
     for k in range(rows.shape[0]):
         item = rows[k]
-        total = ZERO
-        for h in range(POPULARITIES):
-            part = scratch.weight[h] * max(np.float32(items.heat[h, item] - scratch.cooled[h]), ZERO)
-            total = part if h == 0 else total + part
-        if tasteful:
-            total += scratch.weight[F_TASTE] * product(learners.users.query, user, items.vector, item, scratch.lanes)
         response = response_of(items.shown[item], items.reward[item], mean)
-        total = (total + items.bias[item]) + scratch.weight[F_RESPONSE] * response
+        total = score_one(
+            items.heat,
+            scratch.cooled,
+            scratch.weight,
+            query,
+            user,
+            tasteful,
+            items.vector,
+            items.bias[item],
+            response,
+            item,
+            scratch.lanes,
+        )
         at = scratch.mark[item]
         scores[k] = total + scratch.sparse[at] if at >= 0 else total
 
