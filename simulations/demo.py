@@ -88,10 +88,10 @@ def run_demo(
     """The whole demo. -> exit code: 0; 1 where the second fold differs; 3 where something failed; 130 after Ctrl-C.
 
     minutes: how long viewers use the service before the table (2). once: end after the table; so it does without a
-    terminal. home: a new folder for everything (default: under the current one). drift: 0 is a stationary world.
+    terminal. home: where a new folder for everything is made (the user's data folder). drift: 0 is a stationary world.
     """
     once = once or not sys.stderr.isatty()
-    folder = (home or Path.cwd() / "perennial-demo") / time.strftime("%Y%m%d-%H%M%S")
+    folder = (home or _default_folder()) / time.strftime("%Y%m%d-%H%M%S")
     screen = Screen()
     with _interruptible(), ExitStack() as stack:
         stack.callback(screen.close)
@@ -106,6 +106,10 @@ def run_demo(
             screen.close()
             screen.say(f"perennial demo: {error}")
             return 3
+
+
+def _default_folder() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "perennial" / "demo"
 
 
 def _prepared(

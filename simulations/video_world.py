@@ -90,8 +90,8 @@ class WorldSettings:
     starts_at_ms: int = 1_736_121_600_000  # Monday 2025-01-06, 00:00 UTC
     viewers: int = 2_000
     viewers_per_day: int = 60
-    titles: int = 800
-    titles_per_day: int = 40
+    titles: int = 400
+    titles_per_day: int = 24
     visits_per_day: float = 1.5
     base_logit: float = -3.1  # a title without any appeal is started by 4 in 100 who see it
     match_scale: float = 2.6
@@ -521,7 +521,7 @@ class VideoWorld:
             start, share_mean = self.start_and_share(visit.viewer, visit.at_ms, visit.device)
             rewards = start * share_mean
             rewards[[title for title in watched if title < len(rewards)]] *= settings.rewatch_share
-            reach = rewards.cumsum()
+            reach = (rewards * rewards).cumsum()
             found = int(reach.searchsorted(which * reach[-1], side="right"))
             if found not in slate:
                 share = min(1.0, max(0.01, float(share_mean[found]) + 0.3 * (spread - 0.5)))
