@@ -1,6 +1,6 @@
 """`perennial demo`: from nothing to a service that learns, used by viewers whose truth is known. Reads top to bottom.
 
-history → pretrain → up → the viewers' past → viewers over HTTP → learning on and off → held-out viewers
+history → pretrain → up → viewers over HTTP → learning on and off → held-out viewers
 → the log folded again → quality against parameter lag → table, report, the three reasons
 
 Everything is done the way a user would do it: by the command line and HTTP, in processes of their own.
@@ -28,8 +28,6 @@ from types import FrameType
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from simulations.backfill import BackfillRefused, backfill
-from simulations.client import CallFailed
 from simulations.history import History, write_history
 from simulations.lag import measure_lags
 from simulations.measurements import read_decisions, read_freshness
@@ -102,7 +100,7 @@ def run_demo(
             screen.close()
             screen.say("stopped")
             return 130
-        except (DemoFailed, ChildFailed, BackfillRefused, CallFailed) as error:
+        except (DemoFailed, ChildFailed) as error:
             screen.close()
             screen.say(f"perennial demo: {error}")
             return 3
@@ -142,7 +140,6 @@ def _run(demo: Demo, stack: ExitStack, *, once: bool) -> int:
     write_past(demo)
     pretrain(demo)
     service = up(demo, stack)
-    move_in(demo)
     screen.say(f"from nothing to a service that learns: {time.monotonic() - began:.0f} s. Dashboard {demo.url}/")
     watch_viewers(demo, stack)
     check_state(demo)
@@ -227,18 +224,6 @@ def up(demo: Demo, stack: ExitStack) -> Child:
     demo.results.facts["artifact"] = address["artifact"]
     demo.results.stages.append(("up", demo.screen.done(f"{demo.url}, artifact {address['artifact']}")))
     return service
-
-
-def move_in(demo: Demo) -> None:
-    """What each viewer watched before, as events: own state for both arms, shared parameters as they were trained."""
-    demo.screen.stage("past")
-    frozen = _act(demo, "freeze", "demo: the past moves users' own states only")
-    sent = backfill(demo.url, _made(demo.history).interactions, progress=demo.screen.still)
-    if frozen:
-        _act(demo, "resume", "demo: the past is in")
-    how = "while learning was frozen" if frozen else "learned once more, since the service takes no acts yet"
-    demo.results.facts["the viewers' past"] = f"{sent:,} events sent before the first visit, {how}"
-    demo.results.stages.append(("past", demo.screen.done(f"{sent:,} events of the viewers' past, {how}")))
 
 
 def watch_viewers(demo: Demo, stack: ExitStack) -> None:
