@@ -91,6 +91,8 @@ class Service:
                 continue
             await asyncio.to_thread(_warm, model)
             self._model = model
+            if self.settings.ready_file is not None:
+                self.settings.ready_file.touch()
             log.info("attached", position=model.position, artifact=model.artifact_id)
             # A learner that stopped takes its shared memory away; its successor's is another.
             while clock_ms() - model.heartbeat_ms < _SILENT_MS:

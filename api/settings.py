@@ -1,5 +1,7 @@
 """What one worker of the service needs to know, given by whoever starts it: no environment is read here."""
 
+import os
+import secrets
 from pathlib import Path
 
 import msgspec
@@ -14,14 +16,17 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     home: Path
     log_url: str
     secret: bytes = b"perennial"
+    ready_file: Path | None = None  # written once this worker can decide
     metrics_folder: Path | None = None  # where workers share their counters; None: this process alone
+
+
+def worker_ready_file(home: Path, pid: int) -> Path:
+    """What a worker leaves where its supervisor looks, since one address for all of them tells of one only."""
+    return home / "run" / "workers" / str(pid)
 
 
 def read_secret(home: Path) -> bytes:
     """The home folder's own secret, made on first use, readable by its owner only."""
-    import os
-    import secrets
-
     path = home / "secret"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

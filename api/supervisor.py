@@ -28,6 +28,7 @@ from typing import IO, Any
 
 import msgspec
 
+from api.settings import worker_ready_file
 from online.artifact import Artifact, ArtifactMissing, read_artifact
 from online.log import LogReader, LogServer, connect, require_durable
 from online.records import Begin, decode
@@ -200,9 +201,10 @@ class Supervisor:
             ) from error
 
     def _environment(self) -> dict[str, str]:
-        metrics = self._run / "metrics"
-        shutil.rmtree(metrics, ignore_errors=True)
-        metrics.mkdir(parents=True)
+        metrics, workers = self._run / "metrics", self._run / "workers"
+        for folder in (metrics, workers):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
         environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(metrics), "PYTHONUNBUFFERED": "1"}
         # One thread each: processes are how this service scales, and idle pools only disturb each other.
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -250,7 +252,7 @@ class Supervisor:
         deadline = time.monotonic() + self._options.ready_timeout_s
         told = time.monotonic()
         while True:
-            red = _unready(host, port)
+            red = _unready(host, port) or self._unready_workers()
             if not red:
                 return
             for child in self._children:
@@ -263,6 +265,15 @@ class Supervisor:
                 told = time.monotonic()
                 self._say(f"waiting: {red}")
             time.sleep(0.05)
+
+    def _unready_workers(self) -> str:
+        running = [child for child in self._children if child.name != "learner" and child.process is not None]
+        missing = [
+            child.name
+            for child in running
+            if child.process is not None and not worker_ready_file(self._options.home, child.process.pid).exists()
+        ]
+        return f"not ready yet: {', '.join(missing)}" if missing else ""
 
     # Watching
 

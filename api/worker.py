@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     import uvicorn
 
     from api.app import create_app
-    from api.settings import ServiceSettings, read_secret
+    from api.settings import ServiceSettings, read_secret, worker_ready_file
     from api.talk import configure_logs
 
     configure_logs()
@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         home=options.home,
         log_url=options.log_url,
         secret=read_secret(options.home),
+        ready_file=worker_ready_file(options.home, os.getpid()),
         metrics_folder=Path(metrics_folder) if metrics_folder else None,
     )
     config = uvicorn.Config(

@@ -32,7 +32,11 @@ class Running:
         line = self.process.stdout.readline()
         late.cancel()
         if not line:
-            raise RuntimeError(f"the service did not start:\n{self.said()}")
+            said = self.said()
+            self.process.wait()
+            self.process.stdout.close()
+            self.talk.close()
+            raise RuntimeError(f"the service did not start:\n{said}")
         self.address: dict[str, Any] = json.loads(line)
         self.client = httpx.Client(base_url=self.address["url"], timeout=30.0)
 
@@ -47,7 +51,9 @@ class Running:
         reply = self.client.post("/v1/events", json={"events": events})
         assert reply.status_code == 202, reply.text
         position: int = reply.json()["position"]
-        assert eventually(lambda: self.client.get("/v1/state").json()["position"] >= position)
+        # Long: where no kernel has been compiled before, the first events wait for the compiler.
+        reached = eventually(lambda: self.client.get("/v1/state").json()["position"] >= position, within_s=START_S)
+        assert reached, self.said()[-2000:]
         return position
 
     def said(self) -> str:
