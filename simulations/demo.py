@@ -38,8 +38,8 @@ from simulations.terminal import Screen
 from simulations.video_world import VideoWorld, WorldSettings
 
 HISTORY_DAYS: Final = 14
-PRETRAIN_MINUTES: Final = 0.75
 MINUTES: Final = 2.0
+PRETRAIN_MINUTES: Final = 0.75  # a demo shorter than the default trains shorter, too
 CHAMPION_SHARE: Final = 0.3
 HELD_OUT_SHARE: Final = 0.15
 HELD_OUT_VISITS: Final = 900
@@ -176,7 +176,9 @@ def pretrain(demo: Demo) -> None:
     demo.artifact = demo.folder / "artifact"
     demo.screen.stage("pretrain")
     arguments = ["-m", "api.command", "pretrain", "recommendation", "--interactions", str(history.interactions)]
-    arguments += ["--items", str(history.items), "--out", str(demo.artifact), "--minutes", str(PRETRAIN_MINUTES)]
+    arguments += ["--items", str(history.items), "--out", str(demo.artifact)]
+    minutes = max(0.1, PRETRAIN_MINUTES * min(1.0, demo.minutes / MINUTES))
+    arguments += ["--minutes", f"{minutes:.2f}", "--seed", str(demo.results.seed)]
     child = Child("pretrain", arguments, talk=demo.folder / "pretrain.log")
     try:
         while child.process.poll() is None:
