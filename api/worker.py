@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         log_config=None,
         log_level=logging.WARNING,
         server_header=False,
+        proxy_headers=False,  # nobody stands in front yet, so nobody may say who the client is
         timeout_graceful_shutdown=10,
         timeout_keep_alive=75,
     )

@@ -84,7 +84,7 @@ class Running:
         """Send a signal, wait for the end; the exit code."""
         self.client.close()
         self.process.send_signal(number)
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=150)
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.talk.close()
