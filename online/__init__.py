@@ -40,4 +40,4 @@ def _kernel_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="perennial-"))
 
 
-numba.config.CACHE_DIR = str(_kernel_folder())
+numba.config.CACHE_DIR = str(_kernel_folder())  # type: ignore[attr-defined]

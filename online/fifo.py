@@ -14,12 +14,12 @@ from online.tables import Column
 
 
 class Fifo(NamedTuple):
-    """key: [capacity], before: [capacity], head: [buckets], a power of two, count: [1]."""
+    """key: [capacity], before: [capacity], head: [buckets], a power of two, pushed: [1] keys ever."""
 
     key: np.ndarray[Any, np.dtype[np.uint64]]
     before: np.ndarray[Any, np.dtype[np.int64]]
     head: np.ndarray[Any, np.dtype[np.int64]]
-    count: np.ndarray[Any, np.dtype[np.int64]]
+    pushed: np.ndarray[Any, np.dtype[np.int64]]
 
 
 def fifo_columns(table: str, *, served: bool) -> list[Column]:
@@ -44,7 +44,7 @@ def fifo(arrays: dict[str, np.ndarray[Any, Any]], table: str) -> Fifo:
         key=arrays[f"{table}.key"],
         before=arrays[f"{table}.before"],
         head=arrays[f"{table}_head.head"],
-        count=arrays[f"{table}_count.count"],
+        pushed=arrays[f"{table}_count.count"],
     )
 
 
@@ -52,7 +52,7 @@ def fifo(arrays: dict[str, np.ndarray[Any, Any]], table: str) -> Fifo:
 def find(fifo: Fifo, key: np.uint64) -> int:
     """The newest living number of `key`, or -1."""
     capacity = fifo.key.shape[0]
-    oldest = fifo.count[0] - capacity
+    oldest = fifo.pushed[0] - capacity
     number = fifo.head[key & np.uint64(fifo.head.shape[0] - 1)]
     while number >= 0 and number >= oldest:
         if fifo.key[number % capacity] == key:
@@ -65,12 +65,12 @@ def find(fifo: Fifo, key: np.uint64) -> int:
 def push(fifo: Fifo, key: np.uint64) -> int:
     """Remember `key`; the oldest falls out where the memory is full. Its running number."""
     capacity = fifo.key.shape[0]
-    number = fifo.count[0]
+    number = fifo.pushed[0]
     bucket = key & np.uint64(fifo.head.shape[0] - 1)
     fifo.key[number % capacity] = key
     fifo.before[number % capacity] = fifo.head[bucket]
     fifo.head[bucket] = number
-    fifo.count[0] = number + 1
+    fifo.pushed[0] = number + 1
     return number
 
 
@@ -80,7 +80,7 @@ def reindex(fifo: Fifo) -> None:
     capacity = fifo.key.shape[0]
     for bucket in range(fifo.head.shape[0]):
         fifo.head[bucket] = -1
-    for number in range(max(0, fifo.count[0] - capacity), fifo.count[0]):
+    for number in range(max(0, fifo.pushed[0] - capacity), fifo.pushed[0]):
         bucket = fifo.key[number % capacity] & np.uint64(fifo.head.shape[0] - 1)
         fifo.before[number % capacity] = fifo.head[bucket]
         fifo.head[bucket] = number

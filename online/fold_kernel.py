@@ -86,7 +86,7 @@ def close_oldest(frame: Frame, decisions: Decisions, slots: Slots, learners: Lea
     """Settle the oldest open slate and learn from it as a whole."""
     number = decisions.cursor[0]
     settle(decisions, slots, number)
-    row = number % decisions.index.key.shape[0]
+    row = number % decisions.ring.key.shape[0]
     n = decisions.n[row]
     shown = np.empty(n, np.int32)
     rewards = np.empty(n, np.float32)
@@ -114,8 +114,8 @@ def remember_decision(
     b: int,
 ) -> None:
     """Keep a slate until its window closes. The caller has made room among the open ones."""
-    number = push(decisions.index, batch.key[b])
-    row = number % decisions.index.key.shape[0]
+    number = push(decisions.ring, batch.key[b])
+    row = number % decisions.ring.key.shape[0]
     first, last = batch.first_slot[b], batch.first_slot[b + 1]
     decisions.user[row] = batch.user[b]
     decisions.at_ms[row] = batch.at_ms[b]
@@ -180,7 +180,7 @@ def fold_batch(
                 close_oldest(frame, decisions, slots, learners, journal)
 
         if kind == DECISION:
-            if find(decisions.index, batch.key[b]) >= 0:
+            if find(decisions.ring, batch.key[b]) >= 0:
                 # A retry of a request that had been answered: the first answer stands.
                 frame.counters[DECISIONS_REPEATED] += 1
                 continue

@@ -152,7 +152,7 @@ class LiveModel:
         """The accounting, by name."""
         _, views = self._front()
         counts = dict(zip(COUNTERS, map(int, views.frame.counters), strict=True))
-        return {**counts, "users": int(views.users.count[0]), "items": int(views.items.count[0])}
+        return {**counts, "users": int(views.users.handed_out[0]), "items": int(views.items.handed_out[0])}
 
     def freshness_ms(self) -> tuple[float, float]:
         """p50 and p99 of acknowledged → published, over the newest events."""
@@ -186,7 +186,7 @@ class LiveModel:
         key = np.uint64(hash64(decision_id))
         for _ in range(READS_MAX):
             version, views = self._front()
-            number = int(find(views.decisions.index, key))
+            number = int(find(views.decisions.ring, key))
             found = int(views.decisions.position[number % len(views.decisions.position)]) if number >= 0 else None
             if self.holds(version):
                 return found

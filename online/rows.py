@@ -13,13 +13,13 @@ from online.tables import Column
 
 
 class Rows(NamedTuple):
-    """key: [capacity] (0: free), next: [capacity], head: [buckets], a power of two, count: [1] rows ever handed out,
+    """key: [capacity] (0: free), next: [capacity], head: [buckets], a power of two, handed_out: [1] rows so far,
     free: [capacity] rows given back, the lowest last, freed: [1] how many of them."""
 
     key: np.ndarray[Any, np.dtype[np.uint64]]
     next: np.ndarray[Any, np.dtype[np.int32]]
     head: np.ndarray[Any, np.dtype[np.int32]]
-    count: np.ndarray[Any, np.dtype[np.int64]]
+    handed_out: np.ndarray[Any, np.dtype[np.int64]]
     free: np.ndarray[Any, np.dtype[np.int32]]
     freed: np.ndarray[Any, np.dtype[np.int64]]
 
@@ -48,7 +48,7 @@ def rows(arrays: dict[str, np.ndarray[Any, Any]], table: str) -> Rows:
         key=arrays[f"{table}.key"],
         next=arrays[f"{table}.next"],
         head=arrays[f"{table}_head.head"],
-        count=arrays[f"{table}_count.count"],
+        handed_out=arrays[f"{table}_count.count"],
         free=arrays[f"{table}.free"],
         freed=arrays[f"{table}_freed.freed"],
     )
@@ -79,8 +79,8 @@ def add_row(rows: Rows, key: np.uint64) -> int:
         rows.freed[0] -= 1
         row = rows.free[rows.freed[0]]
     else:
-        row = rows.count[0]
-        rows.count[0] = row + 1
+        row = rows.handed_out[0]
+        rows.handed_out[0] = row + 1
     link_row(rows, row, key)
     return row
 
@@ -88,7 +88,7 @@ def add_row(rows: Rows, key: np.uint64) -> int:
 @njit(cache=True)
 def room(rows: Rows) -> int:
     """How many rows can still be handed out at this capacity."""
-    return rows.key.shape[0] - rows.count[0] + rows.freed[0]
+    return rows.key.shape[0] - rows.handed_out[0] + rows.freed[0]
 
 
 @njit(cache=True)
@@ -96,12 +96,12 @@ def reindex_rows(rows: Rows) -> None:
     """Build chains and free rows again out of the keys: after a load, growth or eviction."""
     for bucket in range(rows.head.shape[0]):
         rows.head[bucket] = -1
-    for row in range(rows.count[0]):
+    for row in range(rows.handed_out[0]):
         rows.next[row] = -1
         if rows.key[row] != 0:
             link_row(rows, row, rows.key[row])
     rows.freed[0] = 0
-    for row in range(rows.count[0] - 1, -1, -1):
+    for row in range(rows.handed_out[0] - 1, -1, -1):
         if rows.key[row] == 0:
             rows.free[rows.freed[0]] = row
             rows.freed[0] += 1

@@ -130,7 +130,7 @@ class State:
         most = self.settings.users_max if table == "users" else self.settings.items_max
         index = self.index(table)
         capacity = index.key.shape[0]
-        needed = min(int(index.count[0]) + new_rows, most)
+        needed = min(int(index.handed_out[0]) + new_rows, most)
         if needed <= capacity:
             return
         while capacity < needed:
@@ -243,6 +243,6 @@ class State:
         reindex_rows(self.views.users)
         reindex_rows(self.views.items)
         reindex(self.views.seen)
-        reindex(self.views.decisions.index)
+        reindex(self.views.decisions.ring)
         rebuild_derived(self.views.learners)
         self.generation += 1

@@ -21,7 +21,7 @@ ARMS = 2
 class Decisions(NamedTuple):
     """Pending and recent slates; the row of a decision is its running number modulo the capacity D."""
 
-    index: Fifo
+    ring: Fifo
     user: np.ndarray[Any, np.dtype[np.uint64]]  # [D] key
     at_ms: np.ndarray[Any, np.dtype[np.int64]]  # [D]
     position: np.ndarray[Any, np.dtype[np.int64]]  # [D] in the log
@@ -72,7 +72,7 @@ def decisions(arrays: dict[str, np.ndarray[Any, Any]]) -> Decisions:
     """The kernels' view of the columns."""
     own = {name: arrays[f"decisions.{name}"] for name in ("user", "at_ms", "position", "context", "start", "n", "arm")}
     return Decisions(
-        index=fifo(arrays, "decisions"), cursor=arrays["decisions_cursor.cursor"], arms=arrays["arms.arms"], **own
+        ring=fifo(arrays, "decisions"), cursor=arrays["decisions_cursor.cursor"], arms=arrays["arms.arms"], **own
     )
 
 
@@ -85,11 +85,11 @@ def slots(arrays: dict[str, np.ndarray[Any, Any]]) -> Slots:
 def must_close(decisions: Decisions, slots: Slots, slots_needed: int) -> bool:
     """Whether the oldest open decision has to go before one with `slots_needed` positions fits."""
     oldest = decisions.cursor[0]
-    if oldest >= decisions.index.count[0]:
+    if oldest >= decisions.ring.pushed[0]:
         return False
-    if decisions.index.count[0] - oldest >= decisions.index.key.shape[0]:
+    if decisions.ring.pushed[0] - oldest >= decisions.ring.key.shape[0]:
         return True
-    first_slot = decisions.start[oldest % decisions.index.key.shape[0]]
+    first_slot = decisions.start[oldest % decisions.ring.key.shape[0]]
     return decisions.cursor[1] + slots_needed - first_slot > slots.item.shape[0]
 
 
@@ -97,19 +97,19 @@ def must_close(decisions: Decisions, slots: Slots, slots_needed: int) -> bool:
 def window_closed(decisions: Decisions, watermark_ms: int, window_ms: int) -> bool:
     """Whether the oldest open decision's window has closed in event time."""
     oldest = decisions.cursor[0]
-    if oldest >= decisions.index.count[0]:
+    if oldest >= decisions.ring.pushed[0]:
         return False
-    return decisions.at_ms[oldest % decisions.index.key.shape[0]] + window_ms <= watermark_ms
+    return decisions.at_ms[oldest % decisions.ring.key.shape[0]] + window_ms <= watermark_ms
 
 
 @njit(cache=True)
 def open_slot(decisions: Decisions, slots: Slots, decision: np.uint64, item: int) -> int:
     """The slot that an outcome belongs to: its running number; -1 the decision is closed or unknown, -2 the item
     was not in its slate, -3 it has its reward already."""
-    number = find(decisions.index, decision)
+    number = find(decisions.ring, decision)
     if number < decisions.cursor[0]:
         return -1
-    row = number % decisions.index.key.shape[0]
+    row = number % decisions.ring.key.shape[0]
     for k in range(decisions.n[row]):
         slot = (decisions.start[row] + k) % slots.item.shape[0]
         if slots.item[slot] == item and item >= 0:
@@ -120,7 +120,7 @@ def open_slot(decisions: Decisions, slots: Slots, decision: np.uint64, item: int
 @njit(cache=True)
 def settle(decisions: Decisions, slots: Slots, number: int) -> float:
     """Silence becomes reward 0; the arm is credited with the slate's mean reward, which is returned."""
-    row = number % decisions.index.key.shape[0]
+    row = number % decisions.ring.key.shape[0]
     total = 0.0
     n = decisions.n[row]
     for k in range(n):

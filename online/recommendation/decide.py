@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 from numba import njit
-from online.recommendation.score import explain_gathered, has_taste, score_all
 
 from online.artifact import Artifact
 from online.batch import context_keys
 from online.chance import hash64, uniform
-from online.recommendation.arrays import EXPERTS, FEATURES, Learners
+from online.recommendation.arrays import EXPERTS
 from online.recommendation.catalogue import Catalogue
+from online.recommendation.layout import FEATURES, Learners
+from online.recommendation.score import explain_gathered, has_taste, score_all
 from online.recommendation.slate import POOL_BEYOND, POOL_MAX, allow_available, best_rows, pick_slate
 from online.records import BECAUSE_TERMS, Decision, pack_because, pack_floats
 from online.rows import Rows, find_row
@@ -100,7 +101,7 @@ def decide_slate(
 
     scored_key: keys of the rows that `learners` can score; a row that holds another item now is not theirs.
     """
-    count = min(items.count[0], scored_key.shape[0])
+    count = min(items.handed_out[0], scored_key.shape[0])
     user_row = find_row(users, user)
     allow_available(catalogue, items.key, count, at_ms, allowed)
     for row in range(count):
