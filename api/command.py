@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -45,12 +46,15 @@ def cli() -> typer.Typer:
     snapshot = typer.Typer(help="Snapshots: a state at a place in the log.", no_args_is_help=True)
     pretrain = typer.Typer(help="Batch training: from interactions to a frozen artifact.", no_args_is_help=True)
     evaluate = typer.Typer(help="The batch model alone, on a published protocol.", no_args_is_help=True)
+    replay = typer.Typer(help="Test, then learn, over past events, as production would.", no_args_is_help=True)
     app.command("demo")(demo)
     app.command("up")(up)
     app.add_typer(pretrain, name="pretrain")
     pretrain.command("recommendation")(pretrain_recommendation)
     app.add_typer(evaluate, name="evaluate")
     evaluate.command("recommendation")(evaluate_recommendation)
+    app.add_typer(replay, name="replay")
+    replay.command("recommendation")(replay_recommendation)
     app.add_typer(snapshot, name="snapshot")
     snapshot.command("list")(snapshot_list)
     snapshot.command("show")(snapshot_show)
@@ -184,6 +188,7 @@ def pretrain_recommendation(
     epochs: Annotated[int | None, typer.Option(help="At most this many.", min=1)] = None,
     seed: Seed = None,
     int8: Annotated[bool, typer.Option("--int8", help="Item vectors in a quarter of the bytes.")] = False,
+    warm: Annotated[bool, typer.Option(help="Also what the live learners make of the same past.")] = True,
     as_json: Json = False,
 ) -> None:
     """Train on past interactions and write an artifact; with --artifact, fine-tune from one.
@@ -203,7 +208,7 @@ def pretrain_recommendation(
             artifact=artifact,
             items_path=items,
             int8=int8,
-            warm_up=warm_up,
+            warm_up=warm_up if warm else None,
             **{name: value for name, value in changes.items() if value is not None},
         )
     result = {"artifact": written.id, "folder": str(out), "metrics": written.manifest["metrics"]}
@@ -244,6 +249,77 @@ def evaluate_recommendation(
         )
         lines.append(f"{part:10} {figures}")
     give(found, as_json=as_json, text="\n".join(lines))
+
+
+class Ties(StrEnum):
+    """Events of one user at one timestamp: scored before any of them is learned, or one after the other."""
+
+    TOGETHER = "together"
+    FILE_ORDER = "file-order"
+
+
+def replay_recommendation(
+    interactions: Interactions,
+    artifact: Annotated[Path | None, typer.Option(help="Without: trained on the batch part first.")] = None,
+    pretrain_share: Annotated[float, typer.Option(help="Batch part by events.", min=0.0, max=1.0)] = 0.8,
+    stream_from: Annotated[str | None, typer.Option(help="Batch part by time: 2017-10-09, or Unix time.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all chance in the run.")] = 0,
+    score_every: Annotated[int, typer.Option(help="Score every K-th event; all are learned.", min=1)] = 1,
+    refresh_every: Annotated[
+        float, typer.Option(help="Learn in batches of so many seconds; 0 is at once.", min=0.0)
+    ] = 0,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Rank what the user took already, too.")] = False,
+    ties: Annotated[Ties, typer.Option(help="Events of one user at one timestamp.")] = Ties.TOGETHER,
+    as_json: Json = False,
+) -> None:
+    """Test, then learn, over the later events: the frozen model against the one that goes on learning.
+
+    Example: perennial replay recommendation --interactions past.csv --stream-from 2017-10-09 --score-every 50
+    """
+    from online.artifact import ArtifactCorrupt, ArtifactMissing
+    from online.interactions import InteractionsMalformed
+    from online.recommendation.arrays import ArtifactUnsuitable
+    from simulations.replay import NothingToReplay
+    from simulations.replay import replay_recommendation as replayed
+
+    try:
+        found = replayed(
+            interactions,
+            artifact=artifact,
+            pretrain_share=pretrain_share,
+            stream_from_ms=None if stream_from is None else moment_ms(stream_from),
+            seed=seed,
+            score_every=score_every,
+            refresh_every_s=refresh_every,
+            include_seen=include_seen,
+            ties=ties.value,
+        )
+    except (NothingToReplay, InteractionsMalformed, ArtifactUnsuitable) as error:
+        refuse(str(error), USAGE)
+    except (ArtifactCorrupt, ArtifactMissing, FileNotFoundError, ModuleNotFoundError) as error:
+        refuse(str(error), MISSING)
+    give(found, as_json=as_json, text=_replay_table(found))
+
+
+def _replay_table(found: dict[str, Any]) -> str:
+    slices = ("all", "returning_users", "new_users", "known_items", "new_items")
+    lines = [f"{'':14}{'slice':18}{'n':>10}{'HR@10':>10}{'NDCG@10':>10}{'MRR':>10}"]
+    for variant, figures in found["variants"].items():
+        for part in slices:
+            if part in figures:
+                row = figures[part]
+                shown = "".join(
+                    f"{row[name]:>10.4f}" if row[name] is not None else f"{'':>10}"
+                    for name in ("hr@10", "ndcg@10", "mrr")
+                )
+                lines.append(f"{variant if part == 'all' else '':14}{part:18}{row['n']:>10,}{shown}")
+        lines.append(f"{'':14}{'coverage':18}{figures['coverage']:>20.4f}   gini {figures['gini']:.4f}")
+    rate = found["events_per_second"]
+    lines.append(
+        f"{found['events']:,} events after {found['pretrain_events']:,}; "
+        f"{f'{rate:,.0f} events/s; ' if rate else ''}state {found['state_digest']}"
+    )
+    return "\n".join(lines)
 
 
 @contextlib.contextmanager
