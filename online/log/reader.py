@@ -15,17 +15,16 @@ from online.log.keys import LogKeys
 
 
 class LogReader:
-    """A blocking reader. It reconnects by itself at the call after a failed one; no state is lost by that."""
+    """A blocking reader. It connects at its first call, and again at the call after a failed one."""
 
     def __init__(self, url: str, *, keys: LogKeys | None = None, reply_timeout_s: float = 5.0) -> None:
         self._client = connect(url, reply_timeout_s=reply_timeout_s)
-        self._connection = self._client.connection_pool.get_connection()
+        self._connection = self._client.connection_pool.make_connection()
         self._log = (keys or LogKeys()).log
         self._reply_timeout_s = reply_timeout_s
 
     def close(self) -> None:
         self._disconnect()
-        self._client.connection_pool.release(self._connection)
         self._client.close()
 
     def read(self, after: int, count: int, block_ms: int) -> list[tuple[int, bytes]]:

@@ -287,6 +287,10 @@ class LogWriter:
                 self._away = str(error) or type(error).__name__
                 if wire is not None:
                     wire.abort()
+            except asyncio.CancelledError:
+                if wire is not None:
+                    wire.abort()
+                raise
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, _DELAY_MAX_S)
         if end < self.head:

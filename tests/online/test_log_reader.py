@@ -111,6 +111,15 @@ def test_a_reader_goes_on_after_a_restart_of_the_server(tmp_path, start_server):
     reader.close()
 
 
+def test_a_reader_can_be_made_before_there_is_a_server(tmp_path, start_server):
+    reader = LogReader(f"unix://{tmp_path}/log/server.sock")
+    with pytest.raises(LogUnavailable):
+        reader.head()
+    start_server(tmp_path / "log")
+    assert reader.head() == 0
+    reader.close()
+
+
 def test_workspaces_and_partitions_have_logs_of_their_own(log_server):
     first, second = LogKeys(workspace="shop"), LogKeys(workspace="shop", partition=1)
     assert append(log_server.url, b"a", keys=first) == 1
