@@ -4,12 +4,11 @@ Stable for callers: `LEARNER_COLUMNS`, `EXPERTS`, `Learners`, `learners`, `learn
 `rebuild_derived`, `forget_items`.
 """
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from online.artifact import Artifact
+from online.artifact import Artifact, item_ids, item_vectors
 from online.chance import hash64
 from online.recommendation.backbone import Backbone, read_backbone, scratch_size
 from online.recommendation.layout import (
@@ -122,6 +121,7 @@ def scratch(items: int, backbone_floats: int) -> Scratch:
         mark=np.full(items, -1, np.int32),
         stamp=np.zeros(items, np.int64),
         stamps=np.zeros(1, np.int64),
+        order=np.zeros(CANDIDATES_MAX, np.int32),
         touched=np.zeros(TOUCHED_MAX, np.int32),
         feature=np.zeros((TOUCHED_MAX, SPARSE), np.float32),
         cooled=np.zeros(POPULARITIES, np.float64),
@@ -139,22 +139,6 @@ def scratch(items: int, backbone_floats: int) -> Scratch:
     )
 
 
-def artifact_item_ids(artifact: Artifact) -> list[str]:
-    """The ids of an artifact's items, in the order of its vectors."""
-    blob = artifact.tensors["items.ids"].tobytes()
-    starts = artifact.tensors["items.id_starts"].tolist()
-    return [blob[a:b].decode("utf-8") for a, b in pairwise(starts)]
-
-
-def artifact_vectors(artifact: Artifact) -> Array:
-    """The items' vectors, f4 [n, d]; int8 with a scale per item is unpacked."""
-    vectors = artifact.tensors["items.vectors"]
-    if vectors.dtype == np.int8:
-        scale = artifact.tensors["items.vector_scales"].astype(np.float32)
-        return vectors.astype(np.float32) * scale.reshape(-1, 1)
-    return vectors.astype(np.float32)
-
-
 def load_artifact(state: "State", artifact: Artifact) -> None:
     """Put an artifact's items, vectors, backbone and warm learners into a state that is empty.
 
@@ -170,7 +154,7 @@ def load_artifact(state: "State", artifact: Artifact) -> None:
             f"artifact {artifact.id}: dimension {dimension} (at most {DIMENSION}), hidden state of {size} floats "
             f"(at most {HIDDEN}), {floats} weights (at most {BACKBONE_FLOATS})"
         )
-    ids, vectors = artifact_item_ids(artifact), artifact_vectors(artifact)
+    ids, vectors = item_ids(artifact), item_vectors(artifact)
     state.ensure("items", len(ids))
     for item_id in ids:
         state.add_item(hash64(item_id), item_id)

@@ -116,6 +116,7 @@ class Scratch(NamedTuple):
     mark: Array  # i4 [items] place among the touched, -1
     stamp: Array  # i8 [items] of the last comparison that looked at the item
     stamps: Array  # i8 [1] comparisons
+    order: Array  # i4 [CANDIDATES_MAX]
     touched: Array  # i4 [TOUCHED_MAX]
     feature: Array  # f4 [TOUCHED_MAX, SPARSE]
     cooled: Array  # f8 [POPULARITIES] heat of a count of FLOOR, now
@@ -144,7 +145,7 @@ class Learners(NamedTuple):
     scratch: Scratch
 
 
-CANDIDATES_MAX = 512
+CANDIDATES_MAX = 256  # compared with one taken item
 
 LEARNER_COLUMNS: tuple[Column, ...] = (
     Column(name="users.hidden", dtype="f4", shape=(HIDDEN,)),

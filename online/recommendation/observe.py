@@ -26,20 +26,20 @@ from online.recommendation.layout import (
     ContextArrays,
     ItemArrays,
     Learners,
-    Scratch,
     UserArrays,
 )
 from online.recommendation.memory import remember
 from online.recommendation.mixing import move_weights, situation
 from online.recommendation.residuals import move_item, settle_new
-from online.recommendation.score import features_of, gather, has_taste, response_of, score_one
+from online.recommendation.score import features_of, gather, has_taste
 from online.recommendation.settings import Knobs
 
 __all__ = ["Learners", "learn_slate", "observe"]
 
 FOLLOWED_BY = 3  # takes of a session after which an item still counts as the one before
-POPULAR_RIVALS = 12  # of each list
+POPULAR_RIVALS = 8  # of each list
 RANDOM_RIVALS = 16
+RIVALS_MAX = CANDIDATES_MAX - 1 - RANDOM_RIVALS - POPULARITIES * POPULAR_RIVALS
 LOSS_MAX = 50.0
 _DRAWS = np.uint64(0x7065_7265_6E6E_6961)  # a key of its own: no other draw shares it
 MOVED_FROM = 0.01  # rivals of a lower probability leave bias and vector alone
@@ -229,15 +229,16 @@ def _compare(
             stamp[row] = now
     stamp[item] = now
     scratch.candidate[0] = item
-    held = _hardest(
-        items,
+    held = _hard_rivals(
+        scratch.candidate,
+        stamp,
+        now,
+        scratch.touched,
+        scratch.sparse,
+        scratch.used[0],
         learners.mixing.top,
-        learners.mixing.response[0],
-        users.query,
-        user,
-        tasteful,
-        scratch,
-        min(knobs.candidates, CANDIDATES_MAX - RANDOM_RIVALS - 1),
+        scratch.order,
+        min(knobs.candidates, RIVALS_MAX),
     )
     count = _random_rivals(scratch.candidate, 1 + held, stamp, now, learners.mixing.clock)
     rest = float(learners.mixing.clock[2] - 1 - held)
@@ -281,67 +282,49 @@ def _compare(
 
 
 @njit(cache=True)
-def _hardest(
-    items: ItemArrays,
+def _hard_rivals(
+    candidate: np.ndarray,
+    stamp: np.ndarray,
+    now: int,
+    touched: np.ndarray,
+    sparse: np.ndarray,
+    used: int,
     top: np.ndarray,
-    mean_response: float,
-    query: np.ndarray,
-    user: int,
-    tasteful: bool,
-    scratch: Scratch,
+    order: np.ndarray,
     most: int,
 ) -> int:
-    """The highest scores among what the memories and the lists of the most popular bring up, into scratch.candidate
-    from 1 on; how many. Best first, the earlier one before its equal; items stamped already stay out."""
-    stamp, touched, mark = scratch.stamp, scratch.touched, scratch.mark
-    now = scratch.stamps[0]
-    used = scratch.used[0]
-    candidate, value = scratch.candidate, scratch.candidate_score
+    """The strongest of the touched by what the memories say, and the most popular of each list, into candidate from 1
+    on; how many. Items stamped already stay out, those chosen are stamped. Ties go to the item touched first."""
     held = 0
-    for place in range(used + POPULARITIES * POPULAR_RIVALS):
-        if place < used:
-            row = touched[place]
-        else:
-            row = top[(place - used) // POPULAR_RIVALS, (place - used) % POPULAR_RIVALS]
-        if row < 0 or stamp[row] == now:
+    for at in range(used):
+        if stamp[touched[at]] == now:
             continue
-        stamp[row] = now
-        at = mark[row]
-        score = score_one(
-            items.heat,
-            scratch.cooled,
-            scratch.weight,
-            query,
-            user,
-            tasteful,
-            items.vector,
-            items.bias[row],
-            response_of(items.shown[row], items.reward[row], mean_response),
-            row,
-            scratch.lanes,
-        )
-        if at >= 0:
-            score += scratch.sparse[at]
-        if held == most and not score > value[held]:
+        value = sparse[at]
+        if held == most and not value > sparse[order[held - 1]]:
             continue
-        k = held + 1 if held < most else most
-        while k > 1 and value[k - 1] < score:
-            candidate[k] = candidate[k - 1]
-            value[k] = value[k - 1]
+        k = held if held < most else most - 1
+        while k > 0 and sparse[order[k - 1]] < value:
+            order[k] = order[k - 1]
             k -= 1
-        candidate[k] = row
-        value[k] = score
+        order[k] = at
         if held < most:
             held += 1
+    for k in range(held):
+        candidate[1 + k] = touched[order[k]]
+        stamp[candidate[1 + k]] = now
+    for h in range(POPULARITIES):
+        for k in range(POPULAR_RIVALS):
+            row = top[h, k]
+            if row >= 0 and stamp[row] != now:
+                stamp[row] = now
+                held += 1
+                candidate[held] = row
     return held
 
 
 @njit(cache=True)
 def _random_rivals(candidate: np.ndarray, count: int, stamp: np.ndarray, now: int, clock: np.ndarray) -> int:
-    """Append up to RANDOM_RIVALS other items, drawn by the number of the event; how many candidates there are then.
-
-    Items that stood among the hardest and were dropped are stamped: what is drawn stands for them as well.
-    """
+    """Append up to RANDOM_RIVALS other items, drawn by the number of the event; how many candidates there are then."""
     for draw in range(RANDOM_RIVALS):
         word, _ = philox(_DRAWS, np.uint64(clock[1]), np.uint64(draw))
         row = np.int64(word % np.uint64(max(clock[2], 1)))

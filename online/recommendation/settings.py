@@ -26,7 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mixing_rate: float = 0.03  # AdaGrad's step of the mixing weights
     mixing_every: int = 4  # after `mixing_all_until` events the weights learn from every such event
     mixing_all_until: int = 50_000
-    candidates: int = 48  # hardest rivals that a taken item is compared with
+    candidates: int = 40  # hardest rivals that a taken item is compared with
     vector_rate: float = 0.01  # AdaGrad's step of the items' vectors; 0 leaves them as trained
     bias_rate: float = 0.02
     anchor: float = 1e-4  # pull of vectors and biases towards what was trained, each time they move
