@@ -341,11 +341,13 @@ def optimizer_for(network: Network, config: TrainingConfig) -> torch.optim.AdamW
 
 
 def tail(sequences: Sequences, *, share: float) -> np.ndarray:
-    """The last share of the events by time: bool [n], aligned with sequences.item."""
-    if share <= 0.0 or len(sequences.item) == 0:
-        return np.zeros(len(sequences.item), dtype=bool)
-    border = np.partition(sequences.at_ms, int(len(sequences.at_ms) * (1.0 - share)))
-    return sequences.at_ms >= border[int(len(sequences.at_ms) * (1.0 - share))]
+    """The last share of the events by time: bool [n], aligned with sequences.item. Equal times stay together."""
+    at_ms = sequences.at_ms
+    if share <= 0.0 or len(at_ms) == 0:
+        return np.zeros(len(at_ms), dtype=bool)
+    border = np.partition(at_ms, int(len(at_ms) * (1.0 - share)))[int(len(at_ms) * (1.0 - share))]
+    held = at_ms >= border
+    return held if held.mean() <= 0.5 else at_ms > border  # nearly all at one time: better little held out than much
 
 
 class TailValidation:

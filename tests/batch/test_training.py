@@ -14,7 +14,7 @@ from batch.network import Network, NetworkConfig, exported  # noqa: E402
 from batch.progress import TrainingProgress  # noqa: E402
 from batch.ranking import Scores  # noqa: E402
 from batch.sequences import Sequences  # noqa: E402
-from batch.train import TooFewInteractions, fit, pretrain  # noqa: E402
+from batch.train import TooFewInteractions, fit, pretrain, tail  # noqa: E402
 from online.artifact import item_ids, item_vectors, read_artifact  # noqa: E402
 from online.interactions import InteractionsMalformed  # noqa: E402
 
@@ -170,3 +170,11 @@ def test_a_configuration_survives_json_and_refuses_what_cannot_be() -> None:
         configuration_for(tokens=1, items=1, device="cpu", learning_rat=1.0)
     with pytest.raises(ValueError, match="dropout"):
         TrainingConfig(dropout=1.5)
+
+
+def test_the_held_out_tail_is_the_last_share_by_time_and_never_most_of_the_data() -> None:
+    sequences = ring(10, 40, 10)  # a hundred events at a hundred times
+    assert np.flatnonzero(tail(sequences, share=0.1)).tolist() == list(range(90, 100))
+    assert not tail(sequences, share=0.0).any()
+    at_once = Sequences(sequences.item, np.zeros(100, np.int64), sequences.start)
+    assert not tail(at_once, share=0.1).any()
