@@ -197,7 +197,7 @@ def pretrain_recommendation(
     """
     with _batch_errors():
         from batch.train import pretrain
-        from online.history import warm_up
+        from online.recommendation.feeding import warm_up
 
         changes: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "seed": seed}
         written = pretrain(

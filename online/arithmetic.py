@@ -100,7 +100,7 @@ def _log_parts(x: float) -> tuple[float, int]:
     p = p * s + 0.2
     p = p * s + 1.0 / 3.0
     # ln m = 2t + 2t s p, and 2t = f - f t: the large part is exact, as in fdlibm's e_log.c.
-    return f - t * (f - 2.0 * (s * p)), n
+    return f - t * (f - 2.0 * (s * p)), n  # type: ignore[return-value]
 
 
 @njit(cache=True)

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from online.recommendation.observe import Learners, learn_slate, observe
 
 from online.batch import DECISION, EVENT, Batch, Rules
 from online.fifo import Fifo, find, push
@@ -23,6 +22,7 @@ from online.frame import (
 )
 from online.journal import Journal, touch
 from online.recommendation.attribution import Decisions, Slots, must_close, open_slot, settle, window_closed
+from online.recommendation.observe import Learners, learn_slate, observe
 from online.rows import Rows, add_row, find_row, room
 from online.settings import SLATE_MAX
 

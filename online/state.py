@@ -50,7 +50,8 @@ COLUMN_BY_NAME = {column.name: column for column in COLUMNS}
 class State:
     """Named arrays under one artifact and one set of settings, and the kernels' views of them."""
 
-    def __init__(self, settings: Settings, artifact: Artifact | None) -> None:
+    def __init__(self, settings: Settings, artifact: Artifact | None, *, known_users: bool = True) -> None:
+        """An empty log's state. `known_users`: take the users over whom the artifact knows, as a service does."""
         self.settings = settings
         self.artifact_id = artifact.id if artifact else ""
         capacity = {
@@ -67,7 +68,7 @@ class State:
         self.generation = 0  # grows with every reallocation: who holds views must take new ones
         self.rebind()
         if artifact:
-            load_artifact(self, artifact)
+            load_artifact(self, artifact, known_users=known_users)
 
     def rebind(self) -> None:
         """Take new views: an array was replaced, or what a view depends on."""

@@ -127,12 +127,12 @@ def replay_stream(
     """As `replay_recommendation`, over interactions that were read; rows from `first` on are the stream."""
     source = in_groups(source, first)
     protocol = Protocol.of(source, first, score_every=score_every, together=ties == "together", seen=include_seen)
-    feed = Feed(source)
     chosen = import_settings(source, settings or RecommendationSettings(), seed=seed)
+    feed = Feed(source, chosen)
     bar = _Bar(quiet)
 
     # The batch: users' states out of it in any case, parameters where the artifact does not bring them.
-    warmed = State(chosen, artifact)
+    warmed = State(chosen, artifact, known_users=False)
     batch = Fold(warmed)
     if artifact is not None and any(name.startswith("learners.") for name in artifact.tensors):
         _act(batch, "freeze")
@@ -226,7 +226,7 @@ def _act(fold: Fold, act: str) -> None:
 
 
 def _copy(state: State, settings: Any, artifact: Artifact | None) -> State:
-    other = State(settings, artifact)
+    other = State(settings, artifact, known_users=False)
     other.load(dict(state.canonical()))
     return other
 

@@ -57,21 +57,21 @@ class ArtifactUnsuitable(ValueError):
     """An artifact whose shapes this service cannot hold; the message says which."""
 
 
-def backbone_shapes(layers: int, d: int, m: int, f: int, k: int) -> Backbone:
+def backbone_shapes(layers: int, d: int, m: int, f: int, k: int) -> dict[str, tuple[int, ...]]:
     """Shapes of the backbone's weights, in its order: layers, dimension, memories, feed-forward, taps."""
-    return Backbone(
-        input_gain=(d,),
-        taps=(k, d),
-        mix_gain=(layers, d),
-        mix_in=(layers, d, 3 * m),
-        mix_bias=(layers, 3 * m),
-        rate=(layers, m),
-        mix_out=(layers, m, d),
-        feed_gain=(layers, d),
-        feed_in=(layers, d, 2 * f),
-        feed_out=(layers, f, d),
-        output_gain=(d,),
-    )
+    return {
+        "input_gain": (d,),
+        "taps": (k, d),
+        "mix_gain": (layers, d),
+        "mix_in": (layers, d, 3 * m),
+        "mix_bias": (layers, 3 * m),
+        "rate": (layers, m),
+        "mix_out": (layers, m, d),
+        "feed_gain": (layers, d),
+        "feed_in": (layers, d, 2 * f),
+        "feed_out": (layers, f, d),
+        "output_gain": (d,),
+    }
 
 
 def backbone_of(weights: Array, shape: Array) -> Backbone:
@@ -80,13 +80,13 @@ def backbone_of(weights: Array, shape: Array) -> Backbone:
     layers, d, m, f, k = (int(n) for n in shape)
     if d == 0:
         layers, d, m, f, k = 0, DIMENSION, 1, 1, 1
-    parts = []
+    parts = {}
     used = 0
-    for part in backbone_shapes(layers, d, m, f, k):
+    for name, part in backbone_shapes(layers, d, m, f, k).items():
         size = int(np.prod(part))
-        parts.append(weights[used : used + size].reshape(part))
+        parts[name] = weights[used : used + size].reshape(part)
         used += size
-    return Backbone(*parts)
+    return Backbone(**parts)
 
 
 def learners(arrays: dict[str, Array], settings: Settings) -> Learners:
@@ -139,8 +139,8 @@ def scratch(items: int, backbone_floats: int) -> Scratch:
     )
 
 
-def load_artifact(state: "State", artifact: Artifact) -> None:
-    """Put an artifact's items, vectors, backbone and warm learners into a state that is empty.
+def load_artifact(state: "State", artifact: Artifact, *, known_users: bool) -> None:
+    """Put an artifact's items, vectors, backbone and warm learners into a state that is empty; its users if asked to.
 
     Raises ArtifactUnsuitable where its shapes are not those of this version.
     """
@@ -165,18 +165,19 @@ def load_artifact(state: "State", artifact: Artifact) -> None:
     for name in ("items.vector", "items.anchor"):
         arrays[name][: len(ids), :dimension] = vectors
     arrays["items.trained"][: len(ids)] = 1
-    _load_warm(state, artifact)
+    _load_warm(state, artifact, known_users)
     state.rebind()
 
 
-def _load_warm(state: "State", artifact: Artifact) -> None:
+def _load_warm(state: "State", artifact: Artifact, known_users: bool) -> None:
     users = artifact.tensors.get(WARM + "users.key", np.zeros(0, np.uint64))
-    state.ensure("users", len(users))
-    for key in users:
-        state.add_user(int(key))
+    if known_users:
+        state.ensure("users", len(users))
+        for key in users:
+            state.add_user(int(key))
     for column in LEARNER_COLUMNS:
         tensor = artifact.tensors.get(WARM + column.name)
-        if tensor is None:
+        if tensor is None or (column.table == "users" and not known_users):
             continue
         rows = tensor.shape[0] if column.layout == "rows" else tensor.shape[-1]
         target = column.live(state.arrays[column.name], rows)

@@ -4,6 +4,8 @@ A value's key is the hash of "name=value" (`online.batch.context_keys`). Its row
 key points to; where all are taken, the one that was used longest ago gives way (the first among equals).
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -23,7 +25,7 @@ def situated(key: np.uint64, segment: int) -> np.uint64:
 
 
 @njit(cache=True)
-def find_context(keys: np.ndarray, key: np.uint64) -> int:
+def find_context(keys: np.ndarray, key: np.uint64) -> Any:
     """The row of a context, or -1."""
     for probe in range(PROBES):
         row = (key + np.uint64(probe)) & _MASK
@@ -33,7 +35,7 @@ def find_context(keys: np.ndarray, key: np.uint64) -> int:
 
 
 @njit(cache=True)
-def found_or_new(contexts: ContextArrays, key: np.uint64, at_ms: int) -> int:
+def found_or_new(contexts: ContextArrays, key: np.uint64, at_ms: int) -> Any:
     """The row of a context, its own from now on."""
     row = find_context(contexts.key, key)
     if row < 0:

@@ -67,7 +67,7 @@ class Champion:
     """The frozen artifact as learners: its parameters never move, the hidden states it reads follow the users."""
 
     def __init__(self, settings: Settings, artifact: Artifact) -> None:
-        views = bind(read_only(State(settings, artifact).arrays, COLUMN_BY_NAME), settings)
+        views = bind(read_only(State(settings, artifact, known_users=False).arrays, COLUMN_BY_NAME), settings)
         self.items = views.items
         self.learners = views.learners
 

@@ -6,6 +6,7 @@ interactions so that an artifact holds learners that know their catalogue, and r
 
 from collections.abc import Callable, Mapping
 
+import msgspec
 import numpy as np
 
 from online.artifact import Artifact
@@ -20,6 +21,7 @@ from online.state import State
 from online.tables import Array
 
 Report = Callable[[int, int], None]  # done, of
+USERS_KEPT_MAX = 100_000  # of the past, those seen last: more make an artifact heavy to carry
 
 
 def import_settings(interactions: Interactions, recommendation: RecommendationSettings, *, seed: int = 0) -> Settings:
@@ -36,10 +38,12 @@ def import_settings(interactions: Interactions, recommendation: RecommendationSe
 
 
 class Feed:
-    """Interactions as the keys that the fold works with."""
+    """Interactions as the keys and numbers that the fold works with, under these settings."""
 
-    def __init__(self, interactions: Interactions) -> None:
+    def __init__(self, interactions: Interactions, settings: Settings) -> None:
         self.interactions = interactions
+        types = {name: number for number, name in enumerate(settings.events)}
+        self.type_number = np.array([types.get(name, -1) for name in interactions.event_types], np.int64)
         self.user_key = np.array([hash64(one) for one in interactions.user_ids], np.uint64)
         self.item_key = np.array([hash64(one) for one in interactions.item_ids], np.uint64)
         self.context = np.zeros((len(interactions), CONTEXT_FEATURES_MAX), np.uint64)
@@ -61,8 +65,8 @@ class Feed:
         batch.user[:n] = self.user_key[source.user[rows]]
         batch.item[:n] = self.item_key[source.item[rows]]
         batch.decision[:n] = 0
-        batch.event_type[:n] = source.event_type[rows]
-        batch.value[:n] = np.nan
+        batch.event_type[:n] = self.type_number[source.event_type[rows]]
+        batch.value[:n] = source.value[rows]
         batch.context[:n] = self.context[rows]
         batch.first_slot[: n + 1] = 0
         for code in np.unique(source.item[rows]).tolist():
@@ -82,12 +86,16 @@ def fold_interactions(fold: Fold, feed: Feed, first: int, last: int, *, report: 
 def warm_up(artifact: Artifact, interactions: Interactions) -> Mapping[str, Array]:
     """The learners' state after one pass over the batch's interactions, as tensors for the artifact: `learners.*`.
 
+    What counts as a take is what counts live; a type of event that the service does not know counts as one. Of the
+    users, the last USERS_KEPT_MAX are kept, so that they are known from the first moment.
     The artifact's items keep the rows that they have there; items beyond them would have no vector, and are refused.
     Raises ValueError where an interaction names an item that the artifact does not hold.
     """
-    state = State(import_settings(interactions, RecommendationSettings()), artifact)
+    plain = import_settings(interactions, RecommendationSettings())
+    settings = msgspec.structs.replace(plain, events={**plain.events, **Settings().events})
+    state = State(settings, artifact, known_users=False)
     known = state.count("items")
-    fold_interactions(Fold(state), Feed(interactions), 0, len(interactions))
+    fold_interactions(Fold(state), Feed(interactions, settings), 0, len(interactions))
     if state.count("items") != known:
         raise ValueError(f"{state.count('items') - known} items of the interactions are not in artifact {artifact.id}")
-    return warm_tensors(state)
+    return warm_tensors(state, users_max=USERS_KEPT_MAX)

@@ -93,7 +93,7 @@ class ContextArrays(NamedTuple):
     key: Array  # u8 [CONTEXT_ROWS], 0 is free
     used_ms: Array  # i8 [CONTEXT_ROWS]
     item: Array  # i4 [CONTEXT_ROWS, CONTEXT_SLOTS]
-    count: Array  # f4 [CONTEXT_ROWS, CONTEXT_SLOTS]
+    count: Array  # type: ignore[assignment]  # f4 [CONTEXT_ROWS, CONTEXT_SLOTS]; hides tuple.count, which nobody calls
     total: Array  # f4 [CONTEXT_ROWS]
     at_ms: Array  # f8 [CONTEXT_ROWS]
     weight: Array  # f8 [CONTEXT_ROWS, FEATURES]
