@@ -32,9 +32,7 @@ class ArtifactMissing(Exception):
     """There is no artifact at this path, or one of its files is gone."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"{path}: no artifact here. Make one with `perennial pretrain`, or name another folder."
-        )
+        super().__init__(f"{path}: no artifact here. Make one with `perennial pretrain`, or name another folder.")
         self.path = path
 
 
@@ -42,9 +40,7 @@ class ArtifactCorrupt(Exception):
     """A file of an artifact is not what its manifest says."""
 
     def __init__(self, path: Path, *, expected: str, actual: str) -> None:
-        super().__init__(
-            f"{path}: expected {expected}, found {actual}. Copy the artifact again from its source."
-        )
+        super().__init__(f"{path}: expected {expected}, found {actual}. Copy the artifact again from its source.")
         self.path = path
         self.expected = expected
         self.actual = actual
@@ -61,9 +57,7 @@ class Artifact:
     tensors: Tensors
 
 
-def write_artifact(
-    folder: Path, tensors: Mapping[str, np.ndarray], manifest_fields: Mapping[str, Any]
-) -> Artifact:
+def write_artifact(folder: Path, tensors: Mapping[str, np.ndarray], manifest_fields: Mapping[str, Any]) -> Artifact:
     """Write tensors and manifest into folder (made if absent), and return what a reader will see.
 
     manifest_fields: what the manifest says besides `format`, `files` and `id`: kind, data, configuration,
@@ -86,9 +80,7 @@ def write_artifact(
     manifest = json.loads(canonical(manifest))  # tuples become lists here, as they will for every reader
     manifest["id"] = manifest_id(manifest)
     _write_durably(folder / name, content)
-    _write_durably(
-        folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False).encode()
-    )
+    _write_durably(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False).encode())
     for old in folder.glob("weights-*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -131,9 +123,7 @@ def canonical(value: Any) -> bytes:
     """JSON with sorted keys and no spaces. Raises ValueError for NaN and infinities, which JSON does not
     have.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def pack_ids(ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -197,9 +197,7 @@ class _Columns:
             missing = pc.is_null(array)
             if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
                 missing = pc.or_kleene(missing, pc.equal(array, ""))
-            self.refuse_first(
-                _numpy(missing.combine_chunks()), column, "a value is missing", "Fill or drop the row."
-            )
+            self.refuse_first(_numpy(missing.combine_chunks()), column, "a value is missing", "Fill or drop the row.")
         taken = array.take(pa.array(order)).combine_chunks()
         encoded = pc.dictionary_encode(taken, null_encoding="encode")
         ids = ["" if v is None else _as_text(v) for v in encoded.dictionary.to_pylist()]
@@ -235,9 +233,7 @@ class _Columns:
         if "value" not in self.table.column_names:
             return np.full(self.table.num_rows, np.nan)
         values = self.numbers("value")
-        self.refuse_first(
-            np.isinf(values), "value", "not a finite number", "Write a finite number or nothing."
-        )
+        self.refuse_first(np.isinf(values), "value", "not a finite number", "Write a finite number or nothing.")
         return values
 
     def times(self) -> np.ndarray:
@@ -246,11 +242,7 @@ class _Columns:
         cure = "Write Unix seconds, Unix milliseconds or RFC 3339 (2017-10-09T00:00:00Z)."
         self.refuse_first(_numpy(pc.is_null(array).combine_chunks()), "timestamp", "a value is missing", cure)
         if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
-            return (
-                np.asarray(array.cast(pa.timestamp("ns")).to_numpy())
-                .astype("datetime64[ms]")
-                .astype(np.int64)
-            )
+            return np.asarray(array.cast(pa.timestamp("ns")).to_numpy()).astype("datetime64[ms]").astype(np.int64)
         if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
             numeric = _numpy(pc.match_substring_regex(array, r"^\s*-?\d+(\.\d+)?\s*$").combine_chunks())
             if not numeric.all():
@@ -262,9 +254,7 @@ class _Columns:
         in_ms = stamps >= FIRST_MILLISECOND_STAMP
         if in_ms.any() and not in_ms.all():
             rarer = in_ms if in_ms.sum() * 2 <= len(in_ms) else ~in_ms
-            self.refuse_first(
-                rarer, "timestamp", "seconds and milliseconds are mixed in one file", "Use one unit."
-            )
+            self.refuse_first(rarer, "timestamp", "seconds and milliseconds are mixed in one file", "Use one unit.")
         milliseconds = np.round(stamps if in_ms.all() else stamps * 1000.0)
         self.refuse_first(np.abs(milliseconds) >= LATEST_MS, "timestamp", "a time beyond the year 9999", cure)
         return milliseconds.astype(np.int64)
@@ -285,9 +275,7 @@ class _Columns:
                 try:
                     pa.scalar(text).cast(pa.timestamp("ns", tz="UTC"))
                 except pa.ArrowInvalid:
-                    raise self.malformed(
-                        row, "timestamp", f"not a time: {_quoted(array[row].as_py())}", cure
-                    ) from None
+                    raise self.malformed(row, "timestamp", f"not a time: {_quoted(array[row].as_py())}", cure) from None
             raise
         return np.asarray(parsed.to_numpy()).astype("datetime64[ms]").astype(np.int64)
 
@@ -312,9 +300,7 @@ def _read_csv(path: Path) -> Any:
         names = next(csv.reader(file), [])
     if len(set(names)) != len(names):
         twice = next(n for n in names if names.count(n) > 1)
-        raise InteractionsMalformed(
-            path, line=1, column=twice, problem="the column stands twice", cure="Rename one."
-        )
+        raise InteractionsMalformed(path, line=1, column=twice, problem="the column stands twice", cure="Rename one.")
     broken: list[Any] = []
 
     def remember(row: Any) -> str:
@@ -415,9 +401,7 @@ def _broken_row(path: Path, expected: int) -> InteractionsMalformed:
                     problem=f"{len(row)} fields, {expected} expected",
                     cure="Quote fields that hold commas.",
                 )
-    return InteractionsMalformed(
-        path, line=1, column="-", problem="rows of unequal length", cure="Check the quoting."
-    )
+    return InteractionsMalformed(path, line=1, column="-", problem="rows of unequal length", cure="Check the quoting.")
 
 
 def _first_undecodable_line(path: Path) -> int:

@@ -80,9 +80,7 @@ def scratch_size(backbone: Backbone) -> int:
 
 
 @njit(cache=True, fastmath=False)
-def step(
-    backbone: Backbone, hidden: np.ndarray, item_vector: np.ndarray, out: np.ndarray, scratch: np.ndarray
-) -> None:
+def step(backbone: Backbone, hidden: np.ndarray, item_vector: np.ndarray, out: np.ndarray, scratch: np.ndarray) -> None:
     """Fold one item into hidden, in place, and write the query that follows it.
 
     hidden: float32 [state_size]; item_vector: float32 [d]; out: float32 [d], an item's score is out . its

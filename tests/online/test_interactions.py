@@ -53,9 +53,7 @@ def test_until_is_exclusive_and_what_comes_later_leaves_no_trace(tmp_path: Path)
         ("2017-10-09", 1507507200000),
     ],
 )
-def test_seconds_milliseconds_and_rfc_3339_name_the_same_moment(
-    tmp_path: Path, stamp: str, expected: int
-) -> None:
+def test_seconds_milliseconds_and_rfc_3339_name_the_same_moment(tmp_path: Path, stamp: str, expected: int) -> None:
     path = written(tmp_path, f"user_id,item_id,timestamp\na,x,{stamp}\n")
     assert read_interactions(path).at_ms.tolist() == [expected]
     assert parse_time_ms(stamp) == expected
@@ -77,9 +75,7 @@ def test_optional_columns_are_decoded_and_unknown_columns_are_left_alone(tmp_pat
 
 
 def test_csv_and_parquet_of_the_same_rows_read_alike(tmp_path: Path) -> None:
-    table = pa.table(
-        {"user_id": [7, 7, 8], "item_id": [1, 2, 1], "timestamp": [30, 20, 10], "value": [1.0, None, 3.0]}
-    )
+    table = pa.table({"user_id": [7, 7, 8], "item_id": [1, 2, 1], "timestamp": [30, 20, 10], "value": [1.0, None, 3.0]})
     pa_parquet.write_table(table, tmp_path / "shop.parquet")
     path = written(tmp_path, "user_id,item_id,timestamp,value\n7,1,30,1.0\n7,2,20,\n8,1,10,3.0\n")
     one, other = read_interactions(tmp_path / "shop.parquet"), read_interactions(path)
@@ -115,9 +111,7 @@ def test_sequences_of_the_literature_are_read_with_the_position_as_time(tmp_path
         ("user_id,item_id,user_id,timestamp\na,x,a,1\n", 1, "user_id"),
     ],
 )
-def test_a_malformed_file_is_refused_by_name_line_and_column(
-    tmp_path: Path, text: str, line: int, column: str
-) -> None:
+def test_a_malformed_file_is_refused_by_name_line_and_column(tmp_path: Path, text: str, line: int, column: str) -> None:
     path = written(tmp_path, text)
     with pytest.raises(InteractionsMalformed) as refused:
         read_interactions(path)
@@ -139,16 +133,12 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
         read_interactions(path)
 
 
-ids = st.text(
-    st.characters(codec="utf-8", exclude_characters="\x00\r\n", exclude_categories=("Cs",)), min_size=1
-)
+ids = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r\n", exclude_categories=("Cs",)), min_size=1)
 
 
 @settings(max_examples=30, deadline=None)
 @given(rows=st.lists(st.tuples(ids, ids, st.integers(0, 10**9)), min_size=1, max_size=20))
-def test_any_ids_survive_the_way_through_parquet(
-    tmp_path_factory: pytest.TempPathFactory, rows: list
-) -> None:
+def test_any_ids_survive_the_way_through_parquet(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     path = tmp_path_factory.mktemp("ids") / "shop.parquet"
     rows = [(u[:80], i[:80], t) for u, i, t in rows]
     columns = {
