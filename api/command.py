@@ -57,6 +57,7 @@ def cli() -> typer.Typer:
     replay.command("recommendation")(replay_recommendation)
     app.add_typer(snapshot, name="snapshot")
     snapshot.command("list")(snapshot_list)
+    snapshot.command("create")(snapshot_create)
     snapshot.command("show")(snapshot_show)
     snapshot.command("verify")(snapshot_verify)
     app.command("verify")(verify)
@@ -376,6 +377,29 @@ def snapshot_list(home: Home = default_home(), as_json: Json = False) -> None:
     give([describe(s) for s in found], as_json=as_json, text="\n".join(lines) if found else "no snapshots yet")
 
 
+def snapshot_create(
+    label: Annotated[str, typer.Option(help="A name; a snapshot that has one is never removed.")] = "",
+    home: Home = default_home(),
+    redis_url: Annotated[str | None, typer.Option(help="The log's server, where it is not this home's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Take a snapshot of the state at the log's end; the service may run or not.
+
+    Example: perennial snapshot create --label before-the-sale
+    """
+    from api.home import HomeEmpty
+    from api.snapshots import create_snapshot
+    from online.artifact import ArtifactCorrupt, ArtifactMissing
+    from online.log import LogError
+    from online.snapshot import describe
+
+    try:
+        written = create_snapshot(home, redis_url, label=label, say=say)
+    except (HomeEmpty, LogError, ArtifactMissing, ArtifactCorrupt) as error:
+        refuse(str(error), MISSING)
+    give(describe(written), as_json=as_json, text=f"snapshot {written.id}, state digest {written.state_digest}")
+
+
 def snapshot_show(
     snapshot: Annotated[str, typer.Argument(help="A snapshot's id.")],
     home: Home = default_home(),
@@ -444,6 +468,7 @@ def verify(
 
     Example: perennial verify
     """
+    from api.home import HomeEmpty
     from api.verification import verify_home
     from online.artifact import ArtifactCorrupt, ArtifactMissing
     from online.fold import LogForeign
@@ -452,7 +477,7 @@ def verify(
 
     try:
         found = verify_home(home, redis_url, say=say)
-    except (LogError, LogForeign, ArtifactMissing, ArtifactCorrupt, SnapshotCorrupt) as error:
+    except (HomeEmpty, LogError, LogForeign, ArtifactMissing, ArtifactCorrupt, SnapshotCorrupt) as error:
         refuse(str(error), MISSING)
     lines = [f"{'what':34}  {'position':>12}  {'expected':32}  refolded"]
     for one in found.compared:

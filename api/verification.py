@@ -1,18 +1,16 @@
 """The whole log folded a second time, and its digests held against every snapshot and against the running learner."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from api.home import beginning, log_of
 from api.supervisor import read_address
-from online.artifact import read_artifact
-from online.log import LogReader, LogServer
-from online.records import Begin, decode
+from online.log import LogReader
 from online.refold import refolded
 from online.snapshot import list_snapshots
 
@@ -65,32 +63,25 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 def verify_home(home: Path, redis_url: str | None, *, say: Callable[[str], None]) -> Verified:
-    """Fold the log of a home folder again, whether its service runs or not. Raises LogError, LogForeign, Artifact….
+    """Fold the log of a home folder again, whether its service runs or not.
+
+    Raises HomeEmpty, LogError, LogForeign, Artifact….
 
     A home that is not being served gets its own log server for as long as this takes (call from the main thread).
     """
-    running = read_address(home)
     claims: list[tuple[str, int, str]] = [
         (f"snapshot {snapshot.id}", snapshot.position, snapshot.state_digest)
         for snapshot in list_snapshots(home / "snapshots")
     ]
-    if running is not None:
+    if read_address(home) is not None:
         claims += _live_claim(home)
-    with _log_of(home, redis_url or (running.log_url if running else None)) as url:
-        reader = LogReader(url)
-        try:
-            return _verify(home, reader, claims, say)
-        finally:
-            reader.close()
+    with log_of(home, redis_url) as reader:
+        return _verify(home, reader, claims, say)
 
 
 def _verify(home: Path, reader: LogReader, claims: list[tuple[str, int, str]], say: Callable[[str], None]) -> Verified:
     head = reader.head()
-    payload = reader.entry(1)
-    first = decode(payload) if payload is not None else None
-    artifact = None
-    if isinstance(first, Begin) and first.artifact_id:
-        artifact = read_artifact(home / "artifacts" / first.artifact_id)
+    artifact, _ = beginning(home, reader)
     began = told = time.monotonic()
 
     def progress(position: int) -> None:
@@ -118,15 +109,3 @@ def _live_claim(home: Path) -> list[tuple[str, int, str]]:
     except LearnerNotReady:
         return []
     return [("the running learner", *found)] if found is not None else []
-
-
-@contextlib.contextmanager
-def _log_of(home: Path, url: str | None) -> Iterator[str]:
-    if url is not None:
-        yield url
-        return
-    server = LogServer.start(home / "log")
-    try:
-        yield server.url
-    finally:
-        server.stop()

@@ -3,6 +3,7 @@ listens on.
 """
 
 import argparse
+import gc
 import logging
 import os
 import socket
@@ -33,8 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
         ready_file=worker_ready_file(options.home, os.getpid()),
         metrics_folder=Path(metrics_folder) if metrics_folder else None,
     )
+    app = create_app(settings)
+    # What is imported by now stays: the collector need not look at it again and again, nor after every few requests.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         loop="uvloop",
         http="httptools",
         lifespan="on",

@@ -182,16 +182,18 @@ def prepare(url: str, items: int) -> None:
     host, port = url.removeprefix("http://").split(":")
     connection = http.client.HTTPConnection(host, int(port))
 
-    def post(path: str, body: Any) -> None:
+    def post(path: str, body: Any) -> int:
         connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
         reply = connection.getresponse()
         content = reply.read()
         if reply.status not in (201, 202):
             sys.exit(f"{path}: {reply.status} {content[:300]!r}")
+        position: int = json.loads(content)["position"]
+        return position
 
     for start in range(0, items, 1_000):
         post("/v1/items", {"items": [{"item_id": f"i{n}"} for n in range(start, min(items, start + 1_000))]})
-    draw = random.Random(3)
+    draw, position = random.Random(3), 0
     for _ in range(20):
         events = [
             {
@@ -201,9 +203,13 @@ def prepare(url: str, items: int) -> None:
             }
             for _ in range(1_000)
         ]
-        post("/v1/events", {"events": events})
+        position = post("/v1/events", {"events": events})
+    learned = 0
+    while learned < position:  # where the kernels are new, the first events wait for the compiler
+        time.sleep(0.5)
+        connection.request("GET", "/v1/state")
+        learned = json.loads(connection.getresponse().read()).get("position", 0)
     connection.close()
-    time.sleep(2.0)
 
 
 def measure(kind: str, url: str, pid: int, seconds: float) -> tuple[float, float]:

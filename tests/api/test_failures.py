@@ -1,5 +1,6 @@
 """What the service promises while parts of it are dead, and that nothing of it is left behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -130,15 +131,15 @@ def test_a_restart_changes_nothing(start_service: Callable[..., Running]) -> Non
         assert after[field] == before[field], field
     found = second.client.get(f"/v1/decisions/{decision['decision_id']}").json()
     assert found["items"] == decision["items"]
-    verified = subprocess.run(
-        [sys.executable, "-m", "api.command", "verify", "--home", str(second.home), "--json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    verified = _perennial("verify", "--home", str(second.home), "--json")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert '"identical": true' in verified.stdout
+    created = _perennial("snapshot", "create", "--home", str(second.home), "--label", "kept", "--json")
+    assert created.returncode == 0, created.stderr
+    assert json.loads(created.stdout)["state_digest"] == settled(second)["digest"]
+    checked = _perennial("snapshot", "verify", "--home", str(second.home), "--json")
+    assert checked.returncode == 0, checked.stdout
+    assert len(json.loads(checked.stdout)) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -176,8 +177,12 @@ def test_a_port_that_is_taken_is_said_to_be_so(start_service: Callable[..., Runn
 
 
 def _up(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return _perennial("up", *arguments)
+
+
+def _perennial(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "api.command", "up", *arguments],
+        [sys.executable, "-m", "api.command", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
