@@ -37,13 +37,13 @@ from simulations.results import LEARNING_OFF, LEARNING_ON, Reproduction, Results
 from simulations.terminal import Screen
 from simulations.video_world import VideoWorld, WorldSettings
 
-HISTORY_DAYS: Final = 14
+HISTORY_DAYS: Final = 12
 MINUTES: Final = 2.0
 PRETRAIN_MINUTES: Final = 0.75  # a demo shorter than the default trains shorter, too
 CHAMPION_SHARE: Final = 0.3
 HELD_OUT_SHARE: Final = 0.15
 HELD_OUT_VISITS: Final = 900
-ATTRIBUTION_WINDOW_S: Final = 6 * 3600  # an evening of films is over by then
+ATTRIBUTION_WINDOW_S: Final = 2 * 3600  # most of an evening; what comes later is learned with less weight
 RATE: Final = 80.0
 RATE_AFTERWARDS: Final = 10.0
 
@@ -160,7 +160,7 @@ def _run(demo: Demo, stack: ExitStack, *, once: bool) -> int:
 
 
 def write_past(demo: Demo) -> None:
-    """Two weeks of the world under a plain logging policy, as files."""
+    """The days before, in the world under a plain logging policy, as files."""
     demo.screen.stage("history")
     world = VideoWorld(demo.world)
     demo.history = write_history(world, demo.folder / "history", days=HISTORY_DAYS, progress=demo.screen.still)

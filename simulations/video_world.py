@@ -81,15 +81,15 @@ _VIEWERS, _TITLES, _TASTES, _TIDES, _REVIVALS, _VISITS, _RESPONSES, _CONTEXT, LO
 class WorldSettings:
     """Everything that makes one world. Raises ValueError where a number makes no sense.
 
-    The defaults describe a middle-sized catch-up service: 800 titles and 5 % new ones a day (short-video
+    The defaults describe a small catch-up service: 400 titles and two dozen new ones a day (short-video
     sites turn over faster, film libraries slower), viewers who come 1.5 times a day.
     """
 
     seed: int = 7
     drift: float = 1.0
     starts_at_ms: int = 1_736_121_600_000  # Monday 2025-01-06, 00:00 UTC
-    viewers: int = 2_000
-    viewers_per_day: int = 60
+    viewers: int = 2_500
+    viewers_per_day: int = 75
     titles: int = 400
     titles_per_day: int = 24
     visits_per_day: float = 1.5
@@ -102,7 +102,7 @@ class WorldSettings:
     taste_period_days: float = 4.0
     tide_period_days: float = 2.0
     revivals_per_day: float = 0.003  # share of titles
-    organic_share: float = 0.25  # of visits also find a title without the slate: search, friends, the press
+    organic_share: float = 0.5  # of visits also find a title without the slate: search, friends, the press
     rewatch_share: float = 0.1  # of the reward that is left in a title already watched
     late_share: float = 0.10  # feedback that comes hours late (a phone without a network)
     lost_share: float = 0.05  # feedback that never comes

@@ -503,7 +503,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for what was measured")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--drift", type=float, default=1.0, help="0: a stationary world")
-    parser.add_argument("--history-days", type=int, default=14, help="the viewers begin after these days")
+    parser.add_argument("--history-days", type=int, default=12, help="the viewers begin after these days")
     parser.add_argument("--history", type=Path, default=None, help="interactions file: what was watched before")
     parser.add_argument("--rate", type=float, default=80.0, help="visits a second, at most")
     parser.add_argument("--connections", type=int, default=32)
