@@ -1,6 +1,4 @@
-"""The service's app: FastAPI for the addresses, their documentation and whatever is not hot, behind the
-bare edge.
-"""
+"""The service's app: FastAPI for the addresses, their documentation and whatever is not hot, behind the bare edge."""
 
 import contextlib
 import os

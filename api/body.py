@@ -64,8 +64,7 @@ def has_duplicate_key(body: bytes) -> bool:
 
 
 def keys_are_single(raw: bytes, *, keys: int, colons_in_strings: int) -> bool:
-    """A proof, in one pass of memchr, that an object of `keys` known keys has none twice; False proves
-    nothing.
+    """A proof, in one pass of memchr, that an object of `keys` known keys has none twice; False proves nothing.
 
     Every key, repeated ones included, brings a colon. Where the text has as many colons as the decoded
     value has keys and colons inside strings, no key is left over. An escape could hide a colon, so it voids
@@ -96,9 +95,7 @@ class Repeated(dict[str, Any]):
 
 
 def check_encodable(value: Any, pointer: str = "") -> None:
-    """Raises Fault where a leniently read value holds what JSON cannot: a non-finite number, a lone
-    surrogate.
-    """
+    """Raises Fault where a leniently read value holds what JSON cannot: a non-finite number, a lone surrogate."""
     match value:
         case Repeated():
             raise Fault("duplicate_key", "An object has the same key twice.", pointer=pointer)

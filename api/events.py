@@ -21,8 +21,7 @@ _event = msgspec.json.Decoder(EventRequest)
 
 
 class RecentEvents:
-    """Ids of the events that this worker has appended, durably: a bounded hint that saves the log a
-    duplicate.
+    """Ids of the events that this worker has appended, durably: a bounded hint that saves the log a duplicate.
 
     The fold deduplicates by its own table; what is not known here, or known to another worker, is counted
     there.
@@ -86,9 +85,7 @@ def read_batch(
 
 
 def _entries(body: bytes) -> list[Any]:
-    """The batch's entries: raw JSON each, or, where one of them spoils the whole text, Python's reading of
-    it.
-    """
+    """The batch's entries: raw JSON each, or, where one of them spoils the whole text, Python's reading of it."""
     try:
         envelope = _envelope.decode(body)
     except msgspec.ValidationError as error:

@@ -1,5 +1,4 @@
-"""POST /v1/events: each event judged on its own, all that is accepted in one append, the rest accounted for
-in it.
+"""POST /v1/events: each event judged on its own, all that is accepted in one append, the rest accounted for in it.
 
 Feedback is refused as a whole while the log is away (503 and `Retry-After`): what is acknowledged is on the
 disk.

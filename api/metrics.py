@@ -22,9 +22,7 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class Metrics:
-    """Counters of one worker. prometheus_client picks files or memory by PROMETHEUS_MULTIPROC_DIR at its
-    import.
-    """
+    """Counters of one worker. prometheus_client picks files or memory by PROMETHEUS_MULTIPROC_DIR at its import."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder

@@ -1,6 +1,4 @@
-"""The few pages for people: where the service stands, and what each problem means. Plain HTML, nothing
-fetched.
-"""
+"""The few pages for people: where the service stands, and what each problem means. Plain HTML, nothing fetched."""
 
 from collections.abc import Sequence
 from html import escape

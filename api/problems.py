@@ -14,9 +14,7 @@ MEDIA_TYPE = b"application/problem+json"
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One entry of the catalogue. `status` is that of a whole request; an event's own code carries none of
-    its own.
-    """
+    """One entry of the catalogue. `status` is that of a whole request; an event's own code carries none of its own."""
 
     code: str
     status: int
@@ -221,9 +219,7 @@ class Problem(Exception):
 
 
 class Fault(Exception):
-    """One thing wrong with one value: becomes an entry of `rejected` in a batch, or a 422 for a whole
-    request.
-    """
+    """One thing wrong with one value: becomes an entry of `rejected` in a batch, or a 422 for a whole request."""
 
     def __init__(self, code: str, detail: str, *, pointer: str = "") -> None:
         self.code = code
@@ -241,8 +237,7 @@ _PATH_PART = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]|\[\.\.\.\]")
 
 
 def pointer_of(path: str) -> str:
-    """A JSON pointer from msgspec's path; where msgspec does not say the index or key, the pointer stops
-    before it.
+    """A JSON pointer from msgspec's path; where msgspec does not say the index or key, the pointer stops before it.
 
     >>> pointer_of("$.events[3].value")
     '/events/3/value'

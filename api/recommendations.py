@@ -134,9 +134,7 @@ async def _wait_for(service: Service, min_position: str) -> None:
 
 
 async def _earlier(service: Service, decision_id: str, question: Question) -> Answer | None:
-    """The first answer under this decision_id, if there was one. Raises Problem where it answered another
-    question.
-    """
+    """The first answer under this decision_id, if there was one. Raises Problem where it answered another question."""
     position = await find_position(service, decision_id, search=False)
     if position is None:
         return None

@@ -63,8 +63,7 @@ def experiment(model: "LiveModel") -> ExperimentReply:
 
 
 def mixture_radius(n: int, *, alpha: float) -> float:
-    """Half the width of a two-sided confidence sequence for a mean of n values in [0, 1], valid at all n at
-    once.
+    """Half the width of a two-sided confidence sequence for a mean of n values in [0, 1], valid at all n at once.
 
     Robbins' normal mixture for 1/2-sub-Gaussian values; Howard, Ramdas, McAuliffe, Sekhon (2021), eq. 14:
     sigma * sqrt((n + r) / n^2 * log((n + r) / (r alpha^2))).

@@ -1,5 +1,4 @@
-"""What goes in and out over HTTP: one set of structs that decodes the calls, encodes the answers and makes
-/docs.
+"""What goes in and out over HTTP: one set of structs that decodes the calls, encodes the answers and makes /docs.
 
 Requests refuse unknown fields, so that a misspelt one is not silently without effect. Ids may be sent as
 strings or integers and are strings ever after. Times are RFC 3339 with an offset, or integer Unix
@@ -42,9 +41,7 @@ class RecommendationRequest(Struct, forbid_unknown_fields=True):
 
 
 class ModelOfDecision(Struct, frozen=True):
-    """Which state answered. `recorded` is false where the log was unavailable: such a decision cannot be
-    rewarded.
-    """
+    """Which state answered. `recorded` is false where the log was unavailable: such a decision cannot be rewarded."""
 
     artifact: str
     position: int
@@ -65,9 +62,7 @@ class RecommendationReply(Struct, frozen=True):
 
 
 class EventRequest(Struct, forbid_unknown_fields=True):
-    """What a user did with an item. Without `event_id` one is made, and a repeated send cannot be
-    recognised.
-    """
+    """What a user did with an item. Without `event_id` one is made, and a repeated send cannot be recognised."""
 
     event_type: str
     user_id: str | int
@@ -167,8 +162,7 @@ class Percentiles(Struct, frozen=True):
 
 
 class StateReply(Struct, frozen=True):
-    """`digest` is that of the state at `position`; the worker may have learned more since
-    (`learned_position`).
+    """`digest` is that of the state at `position`; the worker may have learned more since (`learned_position`).
 
     received = applied + duplicate + late + rejected. The digest is null where the learner did not answer in
     time.

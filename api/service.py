@@ -100,9 +100,7 @@ class Service:
             await self._wait_for_successor(model)
 
     async def _wait_for_successor(self, silent: LiveModel) -> None:
-        """Until the learner gives a sign of life, here or in another shared memory. Meanwhile the old one
-        answers.
-        """
+        """Until the learner gives a sign of life, here or in another shared memory. Meanwhile the old one answers."""
         log.warning("learner silent", position=silent.position)
         while clock_ms() - silent.heartbeat_ms >= _SILENT_MS:
             await asyncio.sleep(_ATTACH_EVERY_S)
@@ -129,9 +127,7 @@ class Service:
         return self.settings.home
 
     async def append(self, entries: list[records.Record]) -> int:
-        """The position of the last one, once all are durable. Raises Problem where the log cannot take
-        them.
-        """
+        """The position of the last one, once all are durable. Raises Problem where the log cannot take them."""
         if self._model is None:
             # The learner writes the log's first record: nothing may come before it.
             raise Problem("learner_not_ready", retry_after_s=1)

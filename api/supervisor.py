@@ -17,25 +17,23 @@ import json
 import os
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
+from api.children import Child, interruptible, signals
 from api.settings import worker_ready_file
 from online.artifact import Artifact, ArtifactMissing, read_artifact
 from online.log import LogReader, LogServer, connect, require_durable
 from online.records import Begin, decode
 
 _LAUNCH = Path(__file__).resolve().parent.parent / "online" / "log" / "launch.py"
-_CONFIGURATION_EXIT = 3  # a child that ends so cannot be helped by starting it again
-_DELAY_FIRST_S, _DELAY_MAX_S, _STEADY_S = 0.1, 10.0, 30.0
 _BACKLOG = 1024
 
 
@@ -67,49 +65,6 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     home: str
     pid: int
     artifact: str
-
-
-class Child:
-    """One supervised process."""
-
-    def __init__(self, name: str, start: Callable[[], "subprocess.Popen[bytes]"]) -> None:
-        self.name = name
-        self._start = start
-        self._delay_s = _DELAY_FIRST_S
-        self.process: subprocess.Popen[bytes] | None = None
-        self.started = 0.0
-        self.due = 0.0  # when it is started again
-        self.restarts = 0
-
-    def start(self) -> None:
-        self.process = self._start()
-        self.started = time.monotonic()
-
-    def died(self) -> int | None:
-        """The exit code of a child that has ended since the last look."""
-        if self.process is None:
-            return None
-        code = self.process.poll()
-        if code is None:
-            return None
-        self.process = None
-        if time.monotonic() - self.started > _STEADY_S:
-            self._delay_s = _DELAY_FIRST_S
-        self.due = time.monotonic() + self._delay_s
-        self._delay_s = min(_DELAY_MAX_S, self._delay_s * 2)
-        return code
-
-    def stop(self, *, timeout_s: float) -> None:
-        """SIGTERM, then SIGKILL."""
-        if self.process is None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process = None
 
 
 class Supervisor:
@@ -279,7 +234,7 @@ class Supervisor:
 
     def watch(self) -> int:
         """Keep everything running until SIGTERM or SIGINT; the signal's number."""
-        with _signals() as (wakeup, received):
+        with signals() as (wakeup, received):
             while not received:
                 now = time.monotonic()
                 due = [child.due for child in self._children if child.process is None]
@@ -328,7 +283,7 @@ class Supervisor:
     def run(self, on_ready: Callable[[Address], None]) -> int:
         """Start, tell, watch, stop. 0 after SIGTERM or SIGINT."""
         try:
-            with _interruptible():
+            with interruptible():
                 on_ready(self.start())
             self.watch()
             return 0
@@ -337,9 +292,7 @@ class Supervisor:
 
 
 def refuse_open_host(host: str) -> None:
-    """Raises StartRefused for any address that another machine could reach: nothing is protected by keys
-    yet.
-    """
+    """Raises StartRefused for any address that another machine could reach: nothing is protected by keys yet."""
     if host == "localhost":
         return
     try:
@@ -420,46 +373,3 @@ def _write_json(path: Path, content: Any) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     temporary.rename(path)
-
-
-class Interrupted(Exception):
-    """A signal asked for the end before the service was ready."""
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Inside, SIGTERM ends the start as Ctrl-C does."""
-
-    def interrupt(number: int, _: object) -> None:
-        raise Interrupted(f"ended by signal {number} while starting")
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[tuple[socket.socket, list[int]]]:
-    """A socket that becomes readable with every signal, and the ends that were asked for."""
-    reading, writing = socket.socketpair()
-    reading.setblocking(False)
-    writing.setblocking(False)
-    received: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
-    wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-    try:
-        yield reading, received
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        reading.close()
-        writing.close()

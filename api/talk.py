@@ -1,6 +1,4 @@
-"""How processes talk to whoever runs them: on stderr, lines for people at a terminal, JSON for everything
-else.
-"""
+"""How processes talk to whoever runs them: on stderr, lines for people at a terminal, JSON for everything else."""
 
 import logging
 import sys
@@ -9,9 +7,7 @@ import structlog
 
 
 def configure_logs() -> None:
-    """Set up structlog and the standard library's logging, uvicorn's among it. Called once, by a process's
-    main.
-    """
+    """Set up structlog and the standard library's logging, uvicorn's among it. Called once, by a process's main."""
     for_people = sys.stderr.isatty()
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
