@@ -1,6 +1,4 @@
-"""The one configuration of a training run: typed, frozen, printed, stored in the artifact beside what was
-learned.
-"""
+"""The one configuration of a training run: typed, frozen, printed, stored in the artifact beside what was learned."""
 
 from __future__ import annotations
 
@@ -40,6 +38,8 @@ class TrainingConfig:
         for name in ("epochs", "row_tokens", "step_tokens", "patience", "validation_users"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
         for name in ("dropout", "decay_share", "validation_share"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -76,9 +76,7 @@ def configuration_for(*, tokens: int, items: int, device: str, **changes: Any) -
 
 
 def fast_precision(device: str) -> str:
-    """bfloat16 where the processor multiplies it natively: measured 2.5 times as fast here, at the same
-    quality.
-    """
+    """bfloat16 where the processor multiplies it natively: products took 0.4 of the time, at the same quality."""
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
@@ -89,7 +87,7 @@ def as_json(config: TrainingConfig) -> dict[str, Any]:
     return asdict(config)
 
 
-def identity(config: TrainingConfig) -> dict[str, Any]:
+def what_decides(config: TrainingConfig) -> dict[str, Any]:
     """What must be equal for a run to go on from its checkpoint: all but the time that it is given."""
     values = as_json(config)
     del values["minutes"]

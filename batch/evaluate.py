@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from batch.configuration import as_json, configuration_for, identity
+from batch.configuration import as_json, configuration_for, what_decides
 from batch.network import Network
 from batch.progress import TrainingProgress
 from batch.ranking import Scores, scores_of, target_ranks
@@ -89,7 +89,7 @@ def evaluate_leave_one_out(
             checkpoint=checkpoint,
             identity={
                 "protocol": "leave-one-out",
-                "configuration": identity(config),
+                "configuration": what_decides(config),
                 "data": data_digest(sequences, interactions.item_ids),
             },
             progress=progress,

@@ -26,8 +26,7 @@ def sampled_softmax(
 ) -> Tensor:
     """Mean cross-entropy against shared uniform negatives. negative: int64 [s] -> [].
 
-    Each negative stands for (n - 1) / s items (the log Q correction of Bengio & Senecal 2008, for a uniform
-    Q).
+    Each negative stands for (n - 1) / s items (log Q correction, Bengio & Senecal 2008, for a uniform Q).
     """
     own = (query * vectors[target]).sum(dim=-1)  # [T]
     return _SampledSoftmax.apply(

@@ -39,9 +39,7 @@ class NetworkConfig:
 
 
 class Network(nn.Module):
-    """Items in time order -> after each of them, a query vector whose products with the items' vectors rank
-    the next.
-    """
+    """Items in time order -> after each, a query vector whose products with the items' vectors rank the next."""
 
     def __init__(self, config: NetworkConfig, *, items: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -106,9 +104,7 @@ class Layer(nn.Module):
 
 
 def exported(network: Network) -> dict[str, np.ndarray]:
-    """The weights as the fold reads them: `backbone.*` float32, layers stacked, matrices as [inputs,
-    outputs].
-    """
+    """The weights as the fold reads them: `backbone.*` float32, layers stacked, matrices as [inputs, outputs]."""
 
     def stacked(name: str) -> np.ndarray:
         arrays = [layer.get_parameter(name).detach().float().cpu() for layer in network.layers]

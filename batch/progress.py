@@ -1,6 +1,4 @@
-"""Progress of a training run: a bar on a terminal, one plain line every few seconds elsewhere. Talks on
-stderr.
-"""
+"""Progress of a training run: a bar on a terminal, one plain line every few seconds elsewhere. Talks on stderr."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ PLAIN_LINE_S = 5.0
 
 
 class TrainingProgress:
-    """`with TrainingProgress("pretrain", quiet=False) as progress: progress.show(...)`; cheap to call at
-    every step.
-    """
+    """`with TrainingProgress("pretrain", quiet=False) as progress: progress.show(...)`; cheap to call at every step."""
 
     def __init__(self, title: str, *, quiet: bool) -> None:
         self.title = title
@@ -50,9 +46,7 @@ class TrainingProgress:
     def show(
         self, *, share: float, epoch: int, tokens_per_s: float, loss: float, ndcg: float | None, left_s: float
     ) -> None:
-        """share: of the run that is done, 0 to 1; ndcg: of the last validation; left_s: estimated seconds
-        left.
-        """
+        """share: of the run that is done, 0 to 1; ndcg: of the last validation; left_s: estimated seconds left."""
         now = time.monotonic()
         if self.quiet or (self.bar is None and now - self.last_line_s < PLAIN_LINE_S):
             return

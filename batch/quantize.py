@@ -12,8 +12,7 @@ from batch.ranking import Scores
 def quantize(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """float32 [n, d] -> int8 [n, d] and scale float32 [n]: row i is about int8[i] * scale[i].
 
-    The largest number of each row maps to 127, so an error is at most half a scale. A row of zeros has scale
-    0.
+    The largest number of each row maps to 127, so an error is at most half a scale. Zeros have scale 0.
     """
     largest = np.abs(vectors).max(axis=1) if vectors.shape[1] else np.zeros(len(vectors), vectors.dtype)
     scale = (largest / 127.0).astype(np.float32)

@@ -45,11 +45,10 @@ def scores_of(ranks: np.ndarray) -> Scores:
 def target_ranks(
     network: Network, sequences: Sequences, users: np.ndarray, targets: np.ndarray, *, vectors: Tensor | None = None
 ) -> np.ndarray:
-    """The rank of the item at position targets[i] of the sequence of users[i], given all that stands before
-    it.
+    """The rank of the item at position targets[i] of the sequence of users[i], given what stands before.
 
-    users, targets: int64 [n], targets from 1; vectors: what to score with instead of the network's [items,
-    d]. Returns float64 [n]; a repeat has rank infinity.
+    users, targets: int64 [n], targets from 1; vectors: what to score with instead of the network's [items, d].
+    Returns float64 [n]; a repeat has rank infinity.
     """
     network.eval()
     device = network.items.weight.device

@@ -63,9 +63,7 @@ def taken(interactions: Interactions, rules: Mapping[str, EventRule] | None = No
 
 
 def read_sequences(interactions: Interactions) -> Sequences:
-    """What each user took, in time order; an item directly after itself (a play, then its like) counts
-    once.
-    """
+    """What each user took, in time order; an item directly after itself (a play, then its like) counts once."""
     rows = np.flatnonzero(taken(interactions))
     rows = rows[np.argsort(interactions.user[rows], kind="stable")]
     user, item, at_ms = interactions.user[rows], interactions.item[rows], interactions.at_ms[rows]

@@ -24,7 +24,7 @@ from torch import nn
 
 from batch.catalogue import read_item_ids
 from batch.checkpoint import load_checkpoint, save_checkpoint
-from batch.configuration import TrainingConfig, as_json, configuration_for, identity
+from batch.configuration import TrainingConfig, as_json, configuration_for, what_decides
 from batch.loss import full_softmax, sampled_softmax
 from batch.network import Network, NetworkConfig, exported, import_weights
 from batch.progress import TrainingProgress, duration
@@ -91,7 +91,7 @@ def pretrain(
         changes["network"] = NetworkConfig(**known["network"])
     config = configuration_for(tokens=token_count(sequences.keep(~held)), items=len(ids), device=device, **changes)
     data = {
-        "interactions": int(token_count(sequences) + len(sequences)),
+        "interactions": len(sequences.item),
         "users": len(sequences),
         "items": len(ids),
         "first_at_ms": int(sequences.at_ms.min()),
@@ -122,7 +122,7 @@ def pretrain(
             config=config,
             checkpoint=out / CHECKPOINT,
             identity={
-                "configuration": identity(config),
+                "configuration": what_decides(config),
                 "data": data["digest"],
                 "base": base.id if base else None,
             },
@@ -163,9 +163,7 @@ def pretrain(
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """best: the best validation while the learning rate was held, None without one; seconds: of all
-    sessions.
-    """
+    """best: of the validations, which end where the decay begins; None without one. seconds: interruptions aside."""
 
     steps: int
     seconds: float

@@ -48,9 +48,7 @@ class ArtifactCorrupt(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """id: 16 hex digits; manifest: the parsed manifest.json; tensors: arrays by name, e.g. `items.vectors`
-    [n, d].
-    """
+    """id: 16 hex digits; manifest: the parsed manifest.json; tensors: arrays by name, e.g. `items.vectors` [n, d]."""
 
     id: str
     manifest: dict[str, Any]
@@ -112,17 +110,13 @@ def read_artifact(folder: Path) -> Artifact:
 
 
 def manifest_id(manifest: Mapping[str, Any]) -> str:
-    """The id that a manifest deserves: BLAKE3 of its canonical JSON without `id` and `created`, 16 hex
-    digits.
-    """
+    """The id that a manifest deserves: BLAKE3 of its canonical JSON without `id` and `created`, 16 hex digits."""
     hashed = {key: value for key, value in manifest.items() if key not in UNHASHED}
     return str(blake3.blake3(canonical(hashed)).hexdigest())[:ID_LENGTH]
 
 
 def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no spaces. Raises ValueError for NaN and infinities, which JSON does not
-    have.
-    """
+    """JSON with sorted keys and no spaces. Raises ValueError for NaN and infinities, which JSON does not have."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
@@ -151,9 +145,7 @@ def item_ids(artifact: Artifact) -> list[str]:
 
 
 def item_vectors(artifact: Artifact) -> np.ndarray:
-    """The artifact's item vectors, float32 [n, d]; int8 vectors are scaled back, one product for each
-    number.
-    """
+    """The artifact's item vectors, float32 [n, d]; int8 vectors are scaled back, one product for each number."""
     vectors = artifact.tensors["items.vectors"]
     if vectors.dtype == np.int8:
         return vectors.astype(np.float32) * artifact.tensors["items.scale"][:, None]
@@ -178,9 +170,7 @@ def _read_tensors(folder: Path, file: Mapping[str, Any]) -> Tensors:
 
 
 def _write_durably(path: Path, content: bytes) -> None:
-    """Temporary file, fsync, rename, fsync of the folder: a reader sees the old content or the new, never a
-    part.
-    """
+    """Temporary file, fsync, rename, fsync of the folder: a reader sees the old content or the new, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(content)

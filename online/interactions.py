@@ -32,9 +32,7 @@ MAX_ID_BYTES = 1024
 
 
 class InteractionsMalformed(Exception):
-    """A file of interactions that cannot be read exactly. Names the file, the line, the column, and the
-    cure.
-    """
+    """A file of interactions that cannot be read exactly. Names the file, the line, the column, and the cure."""
 
     def __init__(self, path: Path, *, line: int, column: str, problem: str, cure: str) -> None:
         super().__init__(f"{path}: line {line}, column {column}: {problem}. {cure}")
@@ -333,9 +331,7 @@ def _read_csv(path: Path) -> Any:
 
 
 def _read_sequences(path: Path) -> Any:
-    """`user item item ...` per line, in order -> a table whose time is the position in the line, in
-    seconds.
-    """
+    """`user item item ...` per line, in order -> a table whose time is the position in the line, in seconds."""
     users: list[str] = []
     items: list[str] = []
     lengths: list[int] = []
@@ -376,9 +372,7 @@ def _line_of_row(path: Path, row: int) -> int:
 
 
 def _line_of_csv_row(path: Path, row: int) -> int:
-    """The physical line on which data row `row` (from 0) of a CSV ends; read again, as only errors ask for
-    it.
-    """
+    """The physical line on which data row `row` (from 0) of a CSV ends; read again, as only errors ask for it."""
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.reader(file)
         rows = (r for r in reader if r)

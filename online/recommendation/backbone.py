@@ -21,9 +21,7 @@ PREFIX = "backbone."
 
 
 class Backbone(NamedTuple):
-    """Weights, float32, matrices as [inputs, outputs]. d: dimension, m: memories, f: feed-forward, k:
-    taps.
-    """
+    """Weights, float32, matrices as [inputs, outputs]. d: dimension, m: memories, f: feed-forward, k: taps."""
 
     input_gain: np.ndarray  # [d]
     taps: np.ndarray  # [k, d]
@@ -146,9 +144,7 @@ def _normalise(x: np.ndarray, gain: np.ndarray, y: np.ndarray) -> None:
 
 @njit(cache=True, fastmath=False)
 def _add_product(x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
-    """y[j] += sum_i x[i] w[i, j], i in order. Four rows at a time: y is loaded a quarter as often, same
-    bits.
-    """
+    """y[j] += sum_i x[i] w[i, j], i in order. Four rows at a time: y is loaded a quarter as often, same bits."""
     n, outputs = w.shape
     whole = n - n % 4
     for i in range(0, whole, 4):
