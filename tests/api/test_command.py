@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from api.command import cli, moment_ms
+from api.command import cli
+from api.command_batch import moment_ms
 from tests.api.conftest import ROOT
 
 
