@@ -1,5 +1,6 @@
 """One distribution with four packages, the same versions on every machine, and make targets that exist."""
 
+import ast
 import os
 import re
 import stat
@@ -51,6 +52,27 @@ def test_the_lock_satisfies_every_declared_dependency():
         versions = re.findall(rf"^{requirement.name}==(\S+)", locked(lock)[requirement.name], re.MULTILINE)
         assert versions
         assert all(requirement.specifier.contains(version) for version in versions), line
+
+
+def third_party_imports(*folders: str) -> set[str]:
+    own = {*sys.stdlib_module_names, "online", "batch", "api", "simulations"}
+    found: set[str] = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found - own
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    comes_with = {"starlette": "fastapi", "llvmlite": "numba", "torch": "batch"}
+    named_in_a_setting = {"uvloop", "httptools"}  # uvicorn imports them
+    declared = {Requirement(line).name.replace("-", "_") for line in PROJECT["dependencies"]}
+    imported = third_party_imports("online", "batch", "api", "simulations")
+    assert imported - declared - set(comes_with) == set()
+    assert declared - imported == named_in_a_setting
 
 
 def test_the_lock_for_development_holds_the_same_versions_as_the_lock_for_serving():
