@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 MEDIA_TYPE = b"application/problem+json"
+# Refused before the body was read: whoever goes on sending it would hold the connection.
+_BODY_UNREAD = frozenset({"unsupported_media_type", "body_too_large", "body_timeout"})
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -57,6 +59,9 @@ CATALOGUE: dict[str, Kind] = {
             "This address does not answer to this method",
             "The `Allow` header lists those it answers to.",
         ),
+        Kind("malformed_request", 400, "What was sent is not HTTP/1.1", "Use an HTTP client; TLS is not spoken here."),
+        Kind("head_timeout", 408, "The request did not arrive in time", "Send all headers within 10 seconds."),
+        Kind("head_too_large", 431, "The headers are too large", "Send less than 64 KiB of headers."),
         Kind("body_timeout", 408, "The body did not arrive in time", "Send the whole body within 15 seconds."),
         Kind(
             "decision_conflict",
@@ -215,6 +220,8 @@ class Problem(Exception):
             found.append((b"retry-after", str(max(1, self.retry_after_s)).encode()))
         if self.allow is not None:
             found.append((b"allow", self.allow.encode()))
+        if self.kind.code in _BODY_UNREAD:
+            found.append((b"connection", b"close"))
         return found
 
 

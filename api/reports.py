@@ -20,7 +20,7 @@ Verdict = Literal["live is better", "champion is better", "undecided", "no data"
 async def state(service: Service) -> StateReply:
     """Position, digest and accounting. The digest is the learner's, at a position that it names."""
     model = service.model
-    found = await model.digest(_DIGEST_WAIT_S)
+    found = await service.digest(_DIGEST_WAIT_S)
     position, digest = found if found is not None else (model.position, None)
     counters = model.counters()
     p50, p99 = model.freshness_ms()

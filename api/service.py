@@ -65,6 +65,7 @@ class Service:
         self.recent_decisions: OrderedDict[str, int] = OrderedDict()
         self._reading = asyncio.Lock()
         self._model: LiveModel | None = None
+        self._digest: tuple[int, str] | None = None
         self._attaching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -121,6 +122,13 @@ class Service:
         if self._model is None:
             raise Problem("learner_not_ready", retry_after_s=1)
         return self._model
+
+    async def digest(self, timeout_s: float) -> tuple[int, str] | None:
+        """(position, digest) of the learner's state. The learner pauses for it, so it is asked once per position."""
+        model = self.model
+        if self._digest is None or self._digest[0] != model.position:
+            self._digest = await model.digest(timeout_s)
+        return self._digest
 
     @property
     def home(self) -> Path:

@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     import uvicorn
 
     from api.app import create_app
+    from api.connection import Connection
     from api.settings import ServiceSettings, read_secret, worker_ready_file
     from api.talk import configure_logs
 
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         lifespan="on",
         access_log=False,
         log_config=None,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import time
 from typing import Any
 
@@ -246,6 +247,7 @@ def test_what_is_no_json_is_refused_by_its_kind(service: Running) -> None:
     ):
         reply = service.client.post("/v1/recommendations", content=b'{"user_id":"u"}', headers=headers)
         assert_problem(reply, 415, "unsupported_media_type")
+        assert reply.headers["connection"] == "close"
     kind = "application/json; charset=utf-8"
     assert service.client.post(
         "/v1/recommendations", content=b'{"user_id":"u"}', headers={"content-type": kind}
@@ -267,6 +269,50 @@ def test_a_body_beyond_the_limit_is_refused_declared_or_not(service: Running, pa
     except httpx.WriteError:
         return  # refused and closed before all of it was sent, which is as good
     assert_problem(reply, 413, "body_too_large")
+
+
+def _connect(service: Running) -> socket.socket:
+    host, port = service.address["url"].removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=30.0)
+
+
+def test_what_is_not_http_is_a_problem_and_endless_headers_are_cut(service: Running) -> None:
+    for sent, status in (
+        (b"\x16\x03\x01 hello\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + b"x-a: " + b"a" * 200_000, 431),
+    ):
+        with _connect(service) as connection:
+            connection.sendall(sent)
+            reply = connection.recv(65_536)
+            assert reply.startswith(f"HTTP/1.1 {status} ".encode()), reply[:200]
+            assert PROBLEM.encode() in reply
+            assert json.loads(reply.split(b"\r\n\r\n", 1)[1])["status"] == status
+
+
+def test_slow_senders_are_cut_and_nobody_else_notices(service: Running) -> None:
+    slow_heads = [_connect(service) for _ in range(40)]
+    slow_bodies = [_connect(service) for _ in range(10)]
+    for connection in slow_heads:
+        connection.sendall(b"POST /v1/events HTTP/1.1\r\n")
+    for connection in slow_bodies:
+        connection.sendall(
+            b"POST /v1/events HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+        )
+    began = time.monotonic()
+    while time.monotonic() - began < 8.0:
+        assert slate(service, user_id="u1").status_code == 201
+        for connection in slow_heads + slow_bodies:
+            connection.sendall(b"x")
+        time.sleep(1.0)
+    for connection in slow_heads:
+        assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - began < 14.0
+    for connection in slow_bodies:
+        assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - began < 20.0
+    for connection in slow_heads + slow_bodies:
+        connection.close()
 
 
 def test_unknown_addresses_and_methods_are_problems(service: Running) -> None:
