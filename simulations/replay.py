@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numba import njit
 
@@ -131,8 +132,12 @@ def replay_stream(
     feed = Feed(source, chosen)
     bar = _Bar(quiet)
 
-    # The batch: users' states out of it in any case, parameters where the artifact does not bring them.
-    warmed = State(chosen, artifact, known_users=False)
+    # The batch: users' states out of it in any case, parameters where the artifact does not bring them. What trained
+    # the backbone flatters it, so its taste has no part in learning the mixing weights there.
+    flattered = msgspec.structs.replace(
+        chosen, recommendation=msgspec.structs.replace(chosen.recommendation, mixes_taste=False)
+    )
+    warmed = State(flattered, artifact, known_users=False)
     batch = Fold(warmed)
     if artifact is not None and any(name.startswith("learners.") for name in artifact.tensors):
         _act(batch, "freeze")
@@ -140,6 +145,8 @@ def replay_stream(
         _act(batch, "resume")
     else:
         fold_interactions(batch, feed, 0, first, report=bar.of("batch"))
+    warmed.settings = chosen
+    warmed.rebind()
     users_then = UserArrays(*(array.copy() for array in warmed.views.learners.users))
 
     ranks: dict[str, Ranked] = {}

@@ -86,12 +86,13 @@ def fold_interactions(fold: Fold, feed: Feed, first: int, last: int, *, report: 
 def warm_up(artifact: Artifact, interactions: Interactions) -> Mapping[str, Array]:
     """The learners' state after one pass over the batch's interactions, as tensors for the artifact: `learners.*`.
 
+    The backbone was trained on these very events, so its taste takes no part in learning the mixing weights here.
     What counts as a take is what counts live; a type of event that the service does not know counts as one. Of the
     users, the last USERS_KEPT_MAX are kept, so that they are known from the first moment.
     The artifact's items keep the rows that they have there; items beyond them would have no vector, and are refused.
     Raises ValueError where an interaction names an item that the artifact does not hold.
     """
-    plain = import_settings(interactions, RecommendationSettings())
+    plain = import_settings(interactions, RecommendationSettings(mixes_taste=False))
     settings = msgspec.structs.replace(plain, events={**plain.events, **Settings().events})
     state = State(settings, artifact, known_users=False)
     known = state.count("items")

@@ -34,7 +34,7 @@ def _first_weights() -> np.ndarray:
     """Shared weights before anything was learned: [FEATURES]."""
     weights = np.zeros(FEATURES)
     weights[:F_TASTE] = (0.15, 0.2, 0.15, 0.1, 0.05, 0.05)
-    weights[F_TASTE] = 1.0
+    weights[F_TASTE] = 0.7
     weights[F_ITEM] = 1.0
     weights[F_RESPONSE] = 1.0
     weights[F_NEXT_FAST : F_NEXT_FAST + 3] = (0.3, 0.1, 0.05)

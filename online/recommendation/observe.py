@@ -219,7 +219,7 @@ def _compare(
         if users.ring[user, lag] == item:
             return -1.0  # what was taken is not recommended again
     segment = gather(learners, user, at_ms, context)
-    tasteful = has_taste(learners, user)
+    tasteful = knobs.mixes_taste and has_taste(learners, user)
     stamp = scratch.stamp
     scratch.stamps[0] += 1
     now = scratch.stamps[0]

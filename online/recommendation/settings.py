@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mixing_rate: float = 0.03  # AdaGrad's step of the mixing weights
     mixing_every: int = 4  # after `mixing_all_until` events the weights learn from every such event
     mixing_all_until: int = 50_000
+    mixes_taste: bool = True  # False while the events pass by that trained the backbone: they flatter it
     candidates: int = 40  # hardest rivals that a taken item is compared with
     vector_rate: float = 0.01  # AdaGrad's step of the items' vectors; 0 leaves them as trained
     bias_rate: float = 0.02
@@ -48,6 +49,7 @@ class Knobs(NamedTuple):
     mixing_rate: float
     mixing_every: int
     mixing_all_until: int
+    mixes_taste: bool
     candidates: int
     vector_rate: float
     bias_rate: float
@@ -75,6 +77,7 @@ def knobs(settings: Settings) -> Knobs:
         mixing_rate=s.mixing_rate,
         mixing_every=int(s.mixing_every),
         mixing_all_until=int(s.mixing_all_until),
+        mixes_taste=bool(s.mixes_taste),
         candidates=int(s.candidates),
         vector_rate=s.vector_rate,
         bias_rate=s.bias_rate,

@@ -1,0 +1,211 @@
+"""Laws of the streaming learners, on a small shop whose users come and go."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from online.journal import empty_journal
+from online.recommendation import layout, mixing, popularity
+from online.recommendation.arrays import learner_capacity, learners
+from online.recommendation.context import found_or_new
+from online.recommendation.layout import EXPERTS, LEARNER_COLUMNS, Learners
+from online.recommendation.memory import remember
+from online.recommendation.observe import learn_slate, observe
+from online.recommendation.residuals import move_item
+from online.recommendation.score import explain, score_all, score_some
+from online.recommendation.settings import Settings
+from online.tables import allocate
+
+USERS, ITEMS, START_MS = 40, 120, 1_600_000_000_000
+
+
+def fresh(**changes: Any) -> tuple[dict[str, np.ndarray], Learners]:
+    """Learners of nothing, with vectors and queries as if something had been trained."""
+    settings = Settings(**changes)
+    arrays = allocate(LEARNER_COLUMNS, {**learner_capacity(settings), "users": USERS, "items": ITEMS})
+    chance = np.random.default_rng(5)
+    for name in ("items.vector", "items.anchor"):
+        arrays[name][:] = np.random.default_rng(6).normal(0, 0.3, arrays[name].shape)
+    arrays["items.trained"][:] = 1
+    arrays["users.query"][:] = chance.normal(0, 0.5, arrays["users.query"].shape)
+    return arrays, learners(arrays, settings)
+
+
+def live(bound: Learners, events: int, *, seed: int = 1, learning: bool = True) -> None:
+    """A stream in which some items are popular, sessions are short, and two contexts differ."""
+    chance = np.random.default_rng(seed)
+    journal = empty_journal()
+    context = np.zeros(8, np.uint64)
+    at_ms = START_MS
+    for _ in range(events):
+        at_ms += int(chance.integers(200, 20_000))
+        context[:2] = chance.integers(1, 4), 10 + chance.integers(2)
+        item = int(min(chance.zipf(1.4), ITEMS) - 1)
+        observe(bound, journal, int(chance.integers(USERS)), item, at_ms, context, 1.0, learning)
+
+
+@pytest.fixture(scope="module")
+def grown() -> tuple[dict[str, np.ndarray], Learners]:
+    arrays, bound = fresh()
+    live(bound, 1_500)
+    return arrays, bound
+
+
+CONTEXT = np.array([1, 11, 0, 0, 0, 0, 0, 0], np.uint64)
+NOW_MS = START_MS + 20_000_000
+
+
+def test_some_items_get_the_bits_that_all_items_get(grown: tuple[dict, Learners]) -> None:
+    _, bound = grown
+    for user in (-1, 0, 7):
+        every = np.zeros(ITEMS, np.float32)
+        score_all(bound, user, NOW_MS, CONTEXT, ITEMS, every)
+        rows = np.array([5, 0, 99, 17, 3], np.int64)
+        some = np.zeros(len(rows), np.float32)
+        score_some(bound, user, NOW_MS, CONTEXT, rows, some)
+        assert every[rows].tobytes() == some.tobytes()
+        assert len(np.unique(every)) > 20
+
+
+def test_the_contributions_of_the_experts_sum_up_to_the_score(grown: tuple[dict, Learners]) -> None:
+    _, bound = grown
+    every = np.zeros(ITEMS, np.float32)
+    score_all(bound, 3, NOW_MS, CONTEXT, ITEMS, every)
+    terms = np.zeros(len(EXPERTS), np.float32)
+    for item in (0, 1, 2, 50):
+        explain(bound, 3, NOW_MS, CONTEXT, item, terms)
+        assert terms.sum() == pytest.approx(every[item], abs=1e-4)
+
+
+def test_asking_for_scores_changes_nothing(grown: tuple[dict, Learners]) -> None:
+    arrays, bound = grown
+    before = {name: array.copy() for name, array in arrays.items()}
+    score_all(bound, 3, NOW_MS, CONTEXT, ITEMS, np.zeros(ITEMS, np.float32))
+    assert all(np.array_equal(before[name], array) for name, array in arrays.items())
+
+
+def test_the_same_stream_gives_the_same_bits() -> None:
+    states = []
+    for _ in range(2):
+        arrays, bound = fresh()
+        live(bound, 400)
+        states.append({name: array.tobytes() for name, array in arrays.items()})
+    assert states[0] == states[1]
+
+
+def test_without_learning_only_the_users_own_state_moves() -> None:
+    arrays, bound = fresh()
+    live(bound, 200)
+    before = {name: array.copy() for name, array in arrays.items()}
+    live(bound, 50, seed=2, learning=False)
+    moved = {name for name, array in arrays.items() if not np.array_equal(before[name], array)}
+    assert moved
+    assert {name.partition(".")[0] for name in moved} == {"users"}
+
+
+def test_the_lists_of_the_most_popular_are_exact(grown: tuple[dict, Learners]) -> None:
+    _, bound = grown
+    for h in range(layout.POPULARITIES):
+        heat = bound.items.heat[h]
+        known = np.flatnonzero(heat > layout.NEVER)
+        order = known[np.lexsort((known, -heat[known]))][: layout.TOP]
+        assert bound.mixing.top[h][: len(order)].tolist() == order.tolist()
+
+
+def test_popularity_decays_by_its_half_life_without_being_touched() -> None:
+    arrays, bound = fresh()
+    popularity.take(bound.items, bound.mixing, 4, START_MS, 1.0)
+    h = 1
+    half_life_ms = layout.HALF_LIVES_S[h] * 1000.0
+    later = START_MS + 3 * half_life_ms
+    assert 2.0 ** (bound.items.heat[h, 4] - later / half_life_ms) == pytest.approx(1 / 8)
+    popularity.take(bound.items, bound.mixing, 4, int(later), 1.0)
+    assert 2.0 ** (bound.items.heat[h, 4] - later / half_life_ms) == pytest.approx(1 + 1 / 8)
+
+
+def test_mixing_learns_and_its_weights_stay_within_their_bounds(grown: tuple[dict, Learners]) -> None:
+    arrays, _ = grown
+    assert np.abs(arrays["mixing.weight"]).max() > 0.0
+    for name in ("mixing.weight", "contexts.weight"):
+        assert np.isfinite(arrays[name]).all()
+        assert np.abs(arrays[name]).max() <= mixing.WEIGHT_MAX
+
+
+def test_one_event_moves_no_weight_further_than_a_step() -> None:
+    arrays, bound = fresh()
+    live(bound, 300)
+    before = arrays["mixing.weight"].copy()
+    live(bound, 1, seed=9)
+    shrunk = mixing.SHRINKAGE * np.abs(before).max()
+    assert np.abs(arrays["mixing.weight"] - before).max() <= mixing.STEP_MAX + shrunk
+
+
+def test_no_stream_of_gradients_carries_a_vector_further_than_its_radius() -> None:
+    arrays, bound = fresh()
+    for _ in range(5_000):
+        move_item(bound.items, 3, bound.users.query, 1, True, -1.0, 5.0, 5.0, 1e-4)
+    moved = arrays["items.vector"][3] - arrays["items.anchor"][3]
+    length = np.sqrt((moved**2).sum())
+    assert 0.1 < length / np.sqrt((arrays["items.anchor"][3] ** 2).sum()) <= 0.5 + 1e-5
+    assert abs(arrays["items.bias"][3]) <= 2.0
+
+
+def _row(slots: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    return np.full((1, slots), -1, np.int32), np.zeros((1, slots), np.float32), np.zeros(1, np.float32), np.zeros(1)
+
+
+def test_a_full_row_forgets_its_smallest_count_and_the_lowest_slot_among_equals() -> None:
+    items, counts, total, at_ms = _row(3)
+    for item, times in ((7, 3), (8, 1), (9, 1)):
+        for _ in range(times):
+            remember(items, counts, total, at_ms, 0, item, 1_000.0, 60_000.0, 1.0)
+    remember(items, counts, total, at_ms, 0, 10, 1_000.0, 60_000.0, 1.0)
+    assert items[0].tolist() == [7, 10, 9]
+    assert counts[0].tolist() == [3.0, 1.0, 1.0]
+    assert total[0] == counts.sum()
+
+
+def test_counts_of_a_row_halve_in_a_half_life_and_late_events_count_for_what_is_left() -> None:
+    items, counts, total, at_ms = _row(4)
+    remember(items, counts, total, at_ms, 0, 7, 60_000.0, 60_000.0, 1.0)
+    remember(items, counts, total, at_ms, 0, 8, 120_000.0, 60_000.0, 1.0)
+    remember(items, counts, total, at_ms, 0, 9, 60_000.0, 60_000.0, 1.0)  # a minute late
+    assert counts[0].tolist() == [0.5, 1.0, 0.5, 0.0]
+    assert (at_ms[0], total[0]) == (120_000.0, 2.0)
+
+
+def test_the_directory_of_contexts_gives_way_to_new_ones_where_it_is_full() -> None:
+    arrays, bound = fresh()
+    bucket = np.uint64(5)
+    rows = [
+        found_or_new(bound.contexts, bucket + np.uint64(layout.CONTEXT_ROWS * k), START_MS + k) for k in range(1, 9)
+    ]
+    assert sorted(rows) == list(range(5, 13))
+    found_or_new(bound.contexts, bucket + np.uint64(layout.CONTEXT_ROWS), START_MS + 100)  # used again: the newest now
+    newcomer = found_or_new(bound.contexts, bucket + np.uint64(layout.CONTEXT_ROWS * 9), START_MS + 101)
+    assert newcomer == rows[1]
+    assert (arrays["contexts.key"] != 0).sum() == 8
+
+
+def test_a_slate_that_is_answered_raises_its_item_and_silence_lowers_the_others() -> None:
+    arrays, bound = fresh()
+    live(bound, 100)
+    before = np.zeros(ITEMS, np.float32)
+    score_all(bound, -1, NOW_MS, CONTEXT, ITEMS, before)
+    shown = np.array([60, 61, 62], np.int32)
+    for _ in range(20):
+        learn_slate(
+            bound,
+            empty_journal(),
+            NOW_MS,
+            CONTEXT,
+            shown,
+            np.array([0.0, 1.0, 0.0], np.float32),
+            np.full(3, 0.9, np.float32),
+        )
+    after = np.zeros(ITEMS, np.float32)
+    score_all(bound, -1, NOW_MS, CONTEXT, ITEMS, after)
+    assert after[61] > before[61]
+    assert after[60] < before[60]
+    assert after[70] == before[70]
