@@ -45,7 +45,7 @@ def test_ranks_are_those_of_the_catalogue_known_by_then(tmp_path: Path) -> None:
         "hr@10": 0.5,
         "ndcg@10": pytest.approx(0.5 / np.log2(5), abs=0.2),
         "mrr": pytest.approx(0.17, abs=0.09),
-    }  # noqa: E501
+    }
     assert continued["known_items"]["mrr"] == round((1 + 1 / 3) / 2, 4)
     # The frozen parameters know nothing of d, which therefore stands behind all others: fourth of four.
     assert frozen["new_items"]["mrr"] == round(0.25 / 2, 4)

@@ -114,7 +114,7 @@ def test_the_lists_of_the_most_popular_are_exact(grown: tuple[dict, Learners]) -
 
 
 def test_popularity_decays_by_its_half_life_without_being_touched() -> None:
-    arrays, bound = fresh()
+    _, bound = fresh()
     popularity.take(bound.items, bound.mixing, 4, START_MS, 1.0)
     h = 1
     half_life_ms = layout.HALF_LIVES_S[h] * 1000.0
@@ -189,7 +189,7 @@ def test_the_directory_of_contexts_gives_way_to_new_ones_where_it_is_full() -> N
 
 
 def test_a_slate_that_is_answered_raises_its_item_and_silence_lowers_the_others() -> None:
-    arrays, bound = fresh()
+    _, bound = fresh()
     live(bound, 100)
     before = np.zeros(ITEMS, np.float32)
     score_all(bound, -1, NOW_MS, CONTEXT, ITEMS, before)
