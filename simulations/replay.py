@@ -139,15 +139,24 @@ def replay_stream(
     )
     warmed = State(flattered, artifact, known_users=False)
     batch = Fold(warmed)
-    if artifact is not None and any(name.startswith("learners.") for name in artifact.tensors):
+    learned = artifact is not None and any(name.startswith("learners.") for name in artifact.tensors)
+    if learned:
         _act(batch, "freeze")
-        fold_interactions(batch, feed, 0, first, report=bar.of("batch"))
+    begun = min(LENGTH, first)  # the first micro-batch compiles the kernels; the rest tells how fast the fold is
+    fold_interactions(batch, feed, 0, begun)
+    started = time.perf_counter()
+    fold_interactions(batch, feed, begun, first, report=bar.of("batch"))
+    fold_seconds = time.perf_counter() - started
+    if learned:
         _act(batch, "resume")
-    else:
-        fold_interactions(batch, feed, 0, first, report=bar.of("batch"))
     warmed.settings = chosen
     warmed.rebind()
-    users_then = UserArrays(*(array.copy() for array in warmed.views.learners.users))
+    users_then = None
+    if "frozen" in variants:
+        users = warmed.views.learners.users
+        users_then = users._replace(
+            **{name: getattr(users, name).copy() for name in UserArrays._fields if name != "hidden"}
+        )
 
     ranks: dict[str, Ranked] = {}
     seconds = dict.fromkeys(variants, 0.0)
@@ -155,7 +164,7 @@ def replay_stream(
     if "frozen" in variants or "frozen+state" in variants:
         still = _copy(warmed, chosen, artifact) if "continued" in variants else warmed
         _act(Fold(still), "freeze")
-        runner = Runner(still, feed, protocol, users_then=users_then if "frozen" in variants else None)
+        runner = Runner(still, feed, protocol, users_then=users_then)
         took = runner.run(first, len(source), bar.of("frozen"))
         seconds["frozen+state"] = took
         ranks["frozen+state"] = runner.followed
@@ -186,6 +195,7 @@ def replay_stream(
         "events_per_second": round((len(source) - first) / slowest, 1) if slowest > 0 else None,
         "variants": {name: ranks[name].figures(slices, catalogue) for name in variants},
         "state_digest": digest,
+        "fold_events_per_second": round((first - begun) / fold_seconds, 1) if first > begun else None,
         "seconds": {name: round(took, 3) for name, took in seconds.items() if took > 0},
         "protocol": {
             "score_every": score_every,
@@ -345,7 +355,8 @@ class Runner:
         _link(source.user, 0, protocol.first, self.last_of, self.before)
 
     def run(self, first: int, last: int, report: Any) -> float:
-        """Rank and fold rows first … last - 1; seconds that it took."""
+        """Rank and fold rows first … last - 1; seconds that it took, without compiling the kernels."""
+        self._span(first, first)
         started = time.perf_counter()
         for start in range(first, last, LENGTH):
             self._span(start, min(start + LENGTH, last))
@@ -354,6 +365,7 @@ class Runner:
 
     def run_lagging(self, learner: Fold, first: int, last: int, every_ms: int, report: Any) -> float:
         """As `run`, with parameters that a second state learns, and hands over once in `every_ms` of event time."""
+        self._span(first, first)
         started = time.perf_counter()
         at_ms = self.feed.interactions.at_ms
         origin = int(at_ms[first])

@@ -72,6 +72,7 @@ class ItemArrays(NamedTuple):
     taken: Array  # f4 [items] how often it was taken
     shown: Array  # f4 [items] decayed: impressions, weighted
     reward: Array  # f4 [items] decayed: rewards of those
+    response: Array  # f4 [items] what those two say, in bits; 0 for an item that was never shown
     heat: Array  # f8 [POPULARITIES, items] log2 of decayed counts, see `online.recommendation.popularity`
     fast_item: Array  # i4 [items, NEXT_SLOTS], see `online.recommendation.memory`
     fast_count: Array  # f4 [items, NEXT_SLOTS]
@@ -159,8 +160,9 @@ LEARNER_COLUMNS: tuple[Column, ...] = (
     Column(name="items.bias", dtype="f4", served=True),
     Column(name="items.trained", dtype="u1"),
     Column(name="items.taken", dtype="f4"),
-    Column(name="items.shown", dtype="f4", served=True),
-    Column(name="items.reward", dtype="f4", served=True),
+    Column(name="items.shown", dtype="f4"),
+    Column(name="items.reward", dtype="f4"),
+    Column(name="items.response", dtype="f4", served=True),
     Column(name="items.heat", dtype="f8", shape=(POPULARITIES,), fill=NEVER, layout="lanes", served=True),
     Column(name="items.fast_item", dtype="i4", shape=(NEXT_SLOTS,), fill=-1, refers="items", served=True),
     Column(name="items.fast_count", dtype="f4", shape=(NEXT_SLOTS,), served=True),

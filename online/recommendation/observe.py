@@ -10,7 +10,7 @@ Stable for callers: Learners, observe, learn_slate.
 import numpy as np
 from numba import njit
 
-from online.arithmetic import exp, log
+from online.arithmetic import exp, log, log2
 from online.chance import philox
 from online.journal import Journal, RowJournal, touch
 from online.recommendation import popularity
@@ -41,6 +41,9 @@ POPULAR_RIVALS = 8  # of each list
 RANDOM_RIVALS = 16
 RIVALS_MAX = CANDIDATES_MAX - 1 - RANDOM_RIVALS - POPULARITIES * POPULAR_RIVALS
 LOSS_MAX = 50.0
+RESPONSE_SHRINKAGE = 8.0  # impressions that an item is trusted for before its own rate counts
+OPTIMISM = 2.5  # times the mean that an item is trusted to earn until then
+IMPRESSIONS_MAX = 1_000.0  # of an item that are remembered at full weight
 _DRAWS = np.uint64(0x7065_7265_6E6E_6961)  # a key of its own: no other draw shares it
 MOVED_FROM = 0.01  # rivals of a lower probability leave bias and vector alone
 
@@ -359,16 +362,26 @@ def learn_slate(
         share = 1.0 if rewards[k] > 0.0 else 1.0 / (1.0 + 0.2 * k)
         items.shown[row] += np.float32(share)
         items.reward[row] += rewards[k] * np.float32(share)
-        if items.shown[row] > 1_000.0:
-            # Old impressions give way: the newest thousand count.
+        if items.shown[row] > IMPRESSIONS_MAX:
+            # Old impressions give way to the newest.
             items.shown[row] *= np.float32(0.5)
             items.reward[row] *= np.float32(0.5)
         response[1] += share
         response[2] += float(rewards[k]) * share
-        touch(journal.items, row)
         seen += share
-    if response[1] > 100_000.0:
+    if response[1] > 100.0 * IMPRESSIONS_MAX:
         response[1] *= 0.5
         response[2] *= 0.5
-    if seen > 0.0:
-        response[0] = response[2] / (response[1] + 1.0)
+    if seen == 0.0:
+        return
+    response[0] = (response[2] + 1.0) / (response[1] + 10.0)
+    for k in range(shown.shape[0]):
+        row = shown[k]
+        if row >= 0:
+            # log2 of how many times the mean it earns, shrunk towards OPTIMISM, less what an item is trusted with that
+            # was never shown: so that one stands at 0, and a mediocre one falls behind it once it has had its chance.
+            hoped = RESPONSE_SHRINKAGE * response[0]
+            earned = float(items.reward[row]) + hoped * OPTIMISM
+            expected = float(items.shown[row]) * response[0] + hoped
+            items.response[row] = log2(earned / expected) - log2(OPTIMISM)
+            touch(journal.items, row)

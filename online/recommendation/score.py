@@ -43,7 +43,6 @@ from online.recommendation.popularity import FLOOR, HALF_LIVES_MS
 
 LAGS = 6  # last items whose followers count
 SHARE_SCALE = np.float32(200.0)  # a share of 1 / 200 adds one bit to a memory's feature
-RESPONSE_SHRINKAGE = np.float32(20.0)
 ZERO = np.float32(0.0)
 ONE = np.float32(1.0)
 
@@ -165,13 +164,6 @@ def product(query: np.ndarray, user: int, vectors: np.ndarray, item: int, lanes:
 
 
 @njit(cache=True)
-def response_of(shown: float, reward: float, mean: float) -> np.float32:
-    """How much better than the mean an item did where it was shown, shrunk to 0 by few impressions."""
-    seen = np.float32(shown)
-    return (np.float32(reward) - seen * np.float32(mean)) / (seen + RESPONSE_SHRINKAGE)
-
-
-@njit(cache=True)
 def score_all(learners: Learners, user: int, at_ms: int, context: np.ndarray, count: int, scores: np.ndarray) -> None:
     """scores: f4 [>= count], set for items 0 … count - 1."""
     gather(learners, user, at_ms, context)
@@ -183,9 +175,7 @@ def score_all(learners: Learners, user: int, at_ms: int, context: np.ndarray, co
         )
     _item_all(
         learners.items.bias,
-        learners.items.shown,
-        learners.items.reward,
-        learners.mixing.response[0],
+        learners.items.response,
         scratch.weight[F_RESPONSE],
         count,
         scores,
@@ -229,15 +219,13 @@ def _taste_all(
 @njit(cache=True)
 def _item_all(
     bias: np.ndarray,
-    shown: np.ndarray,
-    reward: np.ndarray,
-    mean: float,
+    response: np.ndarray,
     weight: np.float32,
     count: int,
     scores: np.ndarray,
 ) -> None:
     for i in range(count):
-        scores[i] = (scores[i] + bias[i]) + weight * response_of(shown[i], reward[i], mean)
+        scores[i] = (scores[i] + bias[i]) + weight * response[i]
 
 
 @njit(cache=True)
@@ -271,10 +259,8 @@ def score_some(
     gather(learners, user, at_ms, context)
     items, scratch, query = learners.items, learners.scratch, learners.users.query
     tasteful = has_taste(learners, user)
-    mean = learners.mixing.response[0]
     for k in range(rows.shape[0]):
         item = rows[k]
-        response = response_of(items.shown[item], items.reward[item], mean)
         total = score_one(
             items.heat,
             scratch.cooled,
@@ -284,7 +270,7 @@ def score_some(
             tasteful,
             items.vector,
             items.bias[item],
-            response,
+            items.response[item],
             item,
             scratch.lanes,
         )
@@ -298,14 +284,14 @@ def features_of(
 ) -> None:
     """out: f4 [count, FEATURES] of items rows[:count], after `gather`."""
     items, scratch = learners.items, learners.scratch
-    query, mean = learners.users.query, learners.mixing.response[0]
+    query = learners.users.query
     for c in range(count):
         item = rows[c]
         for h in range(POPULARITIES):
             out[c, h] = max(np.float32(items.heat[h, item] - scratch.cooled[h]), ZERO)
         out[c, F_TASTE] = product(query, user, items.vector, item, lanes) if tasteful else ZERO
         out[c, F_ITEM] = items.bias[item]
-        out[c, F_RESPONSE] = response_of(items.shown[item], items.reward[item], mean)
+        out[c, F_RESPONSE] = items.response[item]
         at = scratch.mark[item]
         for f in range(SPARSE):
             out[c, FIRST_SPARSE + f] = scratch.feature[at, f] if at >= 0 else ZERO
