@@ -16,11 +16,12 @@ import os
 import time
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 
-from online.journal import taken
+from online.journal import Journal, taken
 from online.settings import settings_text
 from online.state import COLUMNS, State
 from online.tables import Array, Arrays, Column
@@ -49,6 +50,9 @@ HISTOGRAM_BINS = 256
 ALIGNMENT = 64
 SERVED: tuple[Column, ...] = tuple(column for column in COLUMNS if column.served)
 RINGS = ("seen", "decisions")
+HASHED = ("users", "items", *RINGS)
+TEXTS = ("id_text", "about_text")
+NO_ROWS = np.zeros(0, np.int32)
 
 
 class LearnerNotReady(Exception):
@@ -97,6 +101,45 @@ def map_arena(path: Path, layout: dict[str, Any], *, writable: bool) -> Arrays:
     }
 
 
+@njit(cache=True)
+def copy_rows(target: Any, source: Any, rows: Any) -> None:
+    """target[rows] = source[rows], both u1 [rows, bytes of one]."""
+    for k in range(rows.shape[0]):
+        row = rows[k]
+        for byte in range(source.shape[1]):
+            target[row, byte] = source[row, byte]
+
+
+@njit(cache=True)
+def copy_lanes(target: Any, source: Any, rows: Any) -> None:
+    """target[:, rows] = source[:, rows], both f8 [lanes, rows]."""
+    for lane in range(source.shape[0]):
+        for k in range(rows.shape[0]):
+            target[lane, rows[k]] = source[lane, rows[k]]
+
+
+class _Copy(NamedTuple):
+    """A served column as its copying takes it: rows of bytes, but for lanes and for what is copied whole."""
+
+    table: str
+    lanes: bool
+    source: Array
+    targets: tuple[Array, Array]
+
+
+def _copy_plan(column: Column, source: Array, sides: list[Arrays]) -> _Copy:
+    lanes = column.layout == "lanes"
+    by_rows = column.table in (*Journal._fields, *RINGS) or column.table.removesuffix("_head") in HASHED
+
+    def shaped(array: Array) -> Array:
+        if lanes or not by_rows:
+            return array
+        return array.reshape(array.shape[0], -1).view(np.uint8)
+
+    first, second = (shaped(side[column.name]) for side in sides)
+    return _Copy(column.table, lanes, shaped(source), (first, second))
+
+
 class Publisher:
     """The learner's end. One at a time for a folder; a new one takes the next generation."""
 
@@ -106,7 +149,7 @@ class Publisher:
         self.control = open_control(folder, create=True)
         self._state = state
         self._state_generation = -1
-        self._sides: tuple[Arrays, Arrays] = ({}, {})
+        self._copies: list[_Copy] = []
         self._before: dict[str, Array | None] = {}
         self._counts: list[dict[str, int]] = [{}, {}]
         self.publish()
@@ -132,51 +175,47 @@ class Publisher:
         control[PUBLISHED_AT_MS] = control[HEARTBEAT_MS] = time.time_ns() // 1_000_000
         control[VERSION] = version
 
-    def _copy(self, side: int, rows: dict[str, Array | None]) -> None:
-        arrays, target, counts = self._state.arrays, self._sides[side], self._counts[side]
-        for column in SERVED:
-            source, shown = arrays[column.name], target[column.name]
-            table = column.table
-            if table in rows:
-                moved, before = rows[table], self._before.get(table)
-                if moved is None or before is None:
-                    shown[...] = source
-                    continue
-                for some in (moved, before):
-                    if some.size and column.layout == "rows":
-                        shown[some] = source[some]
+    def _copy(self, side: int, moved: dict[str, Array | None]) -> None:
+        """Bring a side up to date: it misses what moved now, and what moved at the publication before."""
+        counts = self._counts[side]
+        rows = {table: (some, self._before[table]) for table, some in moved.items()}
+        for ring in RINGS:
+            rows[ring] = (self._new_in_ring(ring, counts[ring]), NO_ROWS)
+        buckets: dict[str, tuple[Array | None, Array | None]] = {}
+        for table, parts in rows.items():
+            key = self._state.arrays[f"{table}.key"]
+            if table in HASHED:
+                mask = np.uint64(self._state.arrays[f"{table}_head.head"].shape[0] - 1)
+                first, second = (None if some is None else (key[some] & mask).astype(np.int32) for some in parts)
+                buckets[f"{table}_head"] = (first, second)
+        rows |= buckets
+        for copy in self._copies:
+            target = copy.targets[side]
+            if copy.table in rows:
+                for some in rows[copy.table]:
+                    if some is None:
+                        target[...] = copy.source
+                    elif some.size and copy.lanes:
+                        copy_lanes(target, copy.source, some)
                     elif some.size:
-                        shown[..., some] = source[..., some]
-            elif table.endswith("_head") and table[:-5] in RINGS:
-                buckets = self._ring_rows(table[:-5], counts)
-                keys = arrays[f"{table[:-5]}.key"][buckets] & np.uint64(source.shape[0] - 1)
-                shown[keys] = source[keys]
-            elif table.endswith("_head"):
-                owner = table[:-5]
-                moved, before = rows[owner], self._before.get(owner)
-                if moved is None or before is None:
-                    shown[...] = source
-                    continue
-                for some in (moved, before):
-                    keys = arrays[f"{owner}.key"][some] & np.uint64(source.shape[0] - 1)
-                    shown[keys] = source[keys]
-            elif table in RINGS:
-                ring = self._ring_rows(table, counts)
-                shown[ring] = source[ring]
-            elif table.endswith("_text"):
-                used = int(arrays[f"{table}_used.used"][0])
-                shown[counts.get(table, 0) : used] = source[counts.get(table, 0) : used]
+                        copy_rows(target, copy.source, some)
+            elif copy.table in TEXTS:
+                used = int(self._state.arrays[f"{copy.table}_used.used"][0])
+                target[counts[copy.table] : used] = copy.source[counts[copy.table] : used]
             else:
-                shown[...] = source
-        for ring_name in RINGS:
-            counts[ring_name] = int(arrays[f"{ring_name}_count.count"][0])
-        for name in ("id", "about"):
-            counts[f"{name}_text"] = int(arrays[f"{name}_text_used.used"][0])
+                target[...] = copy.source
+        self._note_counts(side)
 
-    def _ring_rows(self, table: str, counts: dict[str, int]) -> Array:
-        capacity = self._state.arrays[f"{table}.key"].shape[0]
-        count = int(self._state.arrays[f"{table}_count.count"][0])
-        return np.arange(max(counts[table], count - capacity), count) % capacity
+    def _new_in_ring(self, ring: str, known: int) -> Array:
+        capacity = self._state.arrays[f"{ring}.key"].shape[0]
+        count = int(self._state.arrays[f"{ring}_count.count"][0])
+        return (np.arange(max(known, count - capacity), count) % capacity).astype(np.int32)
+
+    def _note_counts(self, side: int) -> None:
+        arrays = self._state.arrays
+        self._counts[side] = {ring: int(arrays[f"{ring}_count.count"][0]) for ring in RINGS} | {
+            blob: int(arrays[f"{blob}_used.used"][0]) for blob in TEXTS
+        }
 
     def _publish_whole(self) -> None:
         """A new generation: arrays have moved, so both sides are laid out and written again."""
@@ -207,15 +246,12 @@ class Publisher:
         temporary = self.folder / f"layout-{generation}.json.new"
         temporary.write_text(json.dumps(layout))
         temporary.rename(self.folder / f"layout-{generation}.json")
-        self._sides = (sides[0], sides[1])
         for name, journal in zip(state.journal._fields, state.journal, strict=True):
             taken(journal)
-            self._before[name] = np.zeros(0, np.int32)
-        for counts in self._counts:
-            for ring_name in RINGS:
-                counts[ring_name] = int(state.arrays[f"{ring_name}_count.count"][0])
-            for name in ("id", "about"):
-                counts[f"{name}_text"] = int(state.arrays[f"{name}_text_used.used"][0])
+            self._before[name] = NO_ROWS
+        self._copies = [_copy_plan(column, state.arrays[column.name], sides) for column in SERVED]
+        for side in (0, 1):
+            self._note_counts(side)
         self._state_generation = state.generation
         version = int(control[VERSION]) + 1
         control[WRITING] = version

@@ -10,8 +10,12 @@ arrival. `received_ms` is the service's clock at arrival, recorded once; the fol
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
+import numpy as np
+
+from online.tables import Array
 
 SCHEMA = 1
 ID_LENGTH_MAX = 256
@@ -100,7 +104,8 @@ Record = Begin | Decision | Event | ItemUpsert | Tally | Act
 
 ARMS = ("live", "champion")
 BECAUSE_TERMS = 3
-_TERM = struct.Struct("<Bf")
+_TERM = np.dtype([("expert", "u1"), ("part", "<f4")])
+NO_BECAUSE = bytes(BECAUSE_TERMS * _TERM.itemsize)  # of a position that nothing speaks for
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
@@ -141,16 +146,19 @@ def unpack_floats(packed: bytes) -> tuple[float, ...]:
     return struct.unpack(f"<{len(packed) // 4}f", packed)
 
 
-def pack_because(terms: Sequence[Sequence[tuple[int, float]]]) -> bytes:
-    """Per position its BECAUSE_TERMS largest terms: (expert's number, contribution to the score)."""
-    return b"".join(_TERM.pack(expert, contribution) for slot in terms for expert, contribution in slot)
+def pack_because(experts: Array, parts: Array) -> bytes:
+    """Per position its BECAUSE_TERMS largest terms. experts: u1 [n, BECAUSE_TERMS] numbers, parts: f4 likewise."""
+    terms = np.empty(experts.shape, _TERM)
+    terms["expert"] = experts
+    terms["part"] = parts
+    return terms.tobytes()
 
 
 def unpack_because(packed: bytes) -> list[list[tuple[int, float]]]:
-    """The inverse of `pack_because`.
+    """Per position its terms: (expert's number, contribution to the score).
 
-    >>> unpack_because(pack_because([[(1, 0.5), (0, 0.25), (2, 0.0)]]))
+    >>> unpack_because(pack_because(np.array([[1, 0, 2]], "u1"), np.array([[0.5, 0.25, 0.0]], "f4")))
     [[(1, 0.5), (0, 0.25), (2, 0.0)]]
     """
-    terms = list(_TERM.iter_unpack(packed))
-    return [terms[start : start + BECAUSE_TERMS] for start in range(0, len(terms), BECAUSE_TERMS)]
+    terms: Any = np.frombuffer(packed, _TERM).reshape(-1, BECAUSE_TERMS)
+    return list(terms.tolist())

@@ -4,7 +4,7 @@ The same code answers a request in a worker, ranks in a replay, and decides agai
 in the views (of one log position), in the champion where the user's arm is the champion's, and in the request.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,12 +19,13 @@ from online.recommendation.catalogue import Catalogue
 from online.recommendation.layout import FEATURES, Learners
 from online.recommendation.score import explain_gathered, has_taste, score_all
 from online.recommendation.slate import POOL_BEYOND, POOL_MAX, allow_available, best_rows, pick_slate
-from online.records import BECAUSE_TERMS, Decision, pack_because, pack_floats
+from online.records import BECAUSE_TERMS, NO_BECAUSE, Decision, pack_because, pack_floats, unpack_because
 from online.rows import Rows, find_row
 from online.settings import CONTEXT_FEATURES_MAX, SLATE_MAX, Settings
 from online.state import COLUMN_BY_NAME, State
 from online.views import Views, bind, read_only
 
+EXPERTS_N = len(EXPERTS)
 _ARM_DRAW = 1 << 32  # a draw's number that no position uses
 
 
@@ -73,6 +74,19 @@ class Champion:
 
 
 @njit(cache=True)
+def _largest(terms: Any, experts: Any, parts: Any) -> None:
+    """The terms of the largest size, the largest first; among equals the lower number. They leave `terms`."""
+    for t in range(BECAUSE_TERMS):
+        largest = 0
+        for e in range(1, terms.shape[0]):
+            if abs(terms[e]) > abs(terms[largest]):
+                largest = e
+        experts[t] = largest
+        parts[t] = terms[largest]
+        terms[largest] = np.float32(0.0)
+
+
+@njit(cache=True)
 def decide_slate(
     users: Rows,
     items: Rows,
@@ -95,9 +109,11 @@ def decide_slate(
     pool: Any,
     rows: Any,
     propensities: Any,
-    terms: Any,
+    experts: Any,
+    parts: Any,
 ) -> int:
-    """Fill rows [n], propensities [n] and terms [n, experts]; how many positions are filled.
+    """Fill rows [n], propensities [n], and the largest terms: experts and parts [n, BECAUSE_TERMS]; how many positions
+    are filled.
 
     scored_key: keys of the rows that `learners` can score; a row that holds another item now is not theirs.
     """
@@ -126,8 +142,10 @@ def decide_slate(
     tasteful = has_taste(learners, user_row)
     features = np.empty(FEATURES, np.float32)
     lanes = np.empty(16, np.float32)
+    terms = np.empty(EXPERTS_N, np.float32)
     for k in range(filled):
-        explain_gathered(learners, user_row, rows[k], tasteful, lanes, features, terms[k])
+        explain_gathered(learners, user_row, rows[k], tasteful, lanes, features, terms)
+        _largest(terms, experts[k], parts[k])
     return filled
 
 
@@ -137,7 +155,8 @@ class Slate(NamedTuple):
     rows: list[int]
     scores: list[float]
     propensities: list[float]
-    because: list[list[tuple[int, float]]]
+    experts: Any  # u1 [positions, BECAUSE_TERMS]
+    parts: Any  # f4 [positions, BECAUSE_TERMS], what those experts added
     unknown: tuple[str, ...]  # candidates that nothing is known of, after all others
 
     def recorded(
@@ -156,7 +175,7 @@ class Slate(NamedTuple):
         ids = (*map(item_id, self.rows), *self.unknown)
         scores = self.scores + [0.0] * len(self.unknown)
         propensities = self.propensities + [1.0] * len(self.unknown)
-        because = self.because + [[(0, 0.0)] * BECAUSE_TERMS for _ in self.unknown]
+        because = pack_because(self.experts, self.parts) + NO_BECAUSE * len(self.unknown)
         record = Decision(
             decision_id=request.decision_id,
             user_id=request.user_id,
@@ -168,7 +187,7 @@ class Slate(NamedTuple):
             item_ids=ids,
             scores=pack_floats(scores),
             propensities=pack_floats(propensities),
-            because=pack_because(because),
+            because=because,
             context=request.context,
             candidates=request.candidates,
             exclude=request.exclude,
@@ -176,18 +195,25 @@ class Slate(NamedTuple):
             staleness_ms=staleness_ms,
             client=client,
         )
-        return record, recommended(ids, scores, propensities, because)
+        return record, recommended(ids, scores, propensities, unpack_because(because))
 
 
 def recommended(
-    ids: tuple[str, ...], scores: list[float], propensities: list[float], because: list[list[tuple[int, float]]]
+    ids: Sequence[str],
+    scores: Sequence[float],
+    propensities: Sequence[float],
+    because: Sequence[Sequence[tuple[int, float]]],
 ) -> list[Recommended]:
     """The positions of a slate, as a client sees them."""
     return [
         Recommended(
-            item_id, k + 1, score, propensity, [Because(EXPERTS[expert], part) for expert, part in parts if part != 0.0]
+            item_id,
+            k,
+            score,
+            propensity,
+            [Because(EXPERTS[expert], part) for expert, part in terms if part != 0.0],
         )
-        for k, (item_id, score, propensity, parts) in enumerate(zip(ids, scores, propensities, because, strict=True))
+        for k, (item_id, score, propensity, terms) in enumerate(zip(ids, scores, propensities, because, strict=True), 1)
     ]
 
 
@@ -204,7 +230,8 @@ class Decider:
         self._seed = np.uint64(settings.seed)
         self._rows = np.zeros(SLATE_MAX, np.int64)
         self._propensities = np.zeros(SLATE_MAX, np.float64)
-        self._terms = np.zeros((SLATE_MAX, len(EXPERTS)), np.float32)
+        self._experts = np.zeros((SLATE_MAX, BECAUSE_TERMS), np.uint8)
+        self._parts = np.zeros((SLATE_MAX, BECAUSE_TERMS), np.float32)
         self._context = np.zeros(CONTEXT_FEATURES_MAX, np.uint64)
         self._scores = np.empty(0, np.float32)
         self._allowed = np.empty(0, np.bool_)
@@ -242,14 +269,16 @@ class Decider:
             pool,
             self._rows,
             self._propensities,
-            self._terms,
+            self._experts,
+            self._parts,
         )
         rows: list[int] = self._rows[:filled].tolist()
         return Slate(
             rows=rows,
             scores=self._scores[self._rows[:filled]].tolist(),
             propensities=self._propensities[:filled].astype(np.float32).tolist(),
-            because=[_largest(terms) for terms in self._terms[:filled].tolist()],
+            experts=self._experts[:filled].copy(),
+            parts=self._parts[:filled].copy(),
             unknown=self._unknown(views, request, n - filled),
         )
 
@@ -260,11 +289,6 @@ class Decider:
         excluded = set(request.exclude or ())
         new = [c for c in request.candidates if find_row(views.items, np.uint64(hash64(c))) < 0 and c not in excluded]
         return tuple(dict.fromkeys(new))[:room]
-
-
-def _largest(terms: list[float]) -> list[tuple[int, float]]:
-    order = sorted(range(len(terms)), key=lambda expert: (-abs(terms[expert]), expert))[:BECAUSE_TERMS]
-    return [(expert, terms[expert]) for expert in order] + [(0, 0.0)] * (BECAUSE_TERMS - len(order))
 
 
 def with_users(learners: Learners, live: Learners) -> Learners:

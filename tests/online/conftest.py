@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from online.fold import Fold
-from online.records import Act, Begin, Decision, Event, ItemUpsert, Record, Tally, pack_because, pack_floats
+from online.records import NO_BECAUSE, Act, Begin, Decision, Event, ItemUpsert, Record, Tally, pack_floats
 from online.settings import Settings, settings_text
 from online.state import State
 
@@ -41,7 +41,7 @@ def stream(
                     item_ids=shown,
                     scores=pack_floats([0.0] * n),
                     propensities=pack_floats([0.5] * n),
-                    because=pack_because([[(0, 0.0)] * 3] * n),
+                    because=NO_BECAUSE * n,
                     context=context,
                 )
             )
