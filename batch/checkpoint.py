@@ -8,7 +8,6 @@ moments and the state say everything, and the resumed curve is the uninterrupted
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import nn
+
+from online.durable import write_durably
 
 
 class CheckpointForeign(Exception):
@@ -41,13 +42,7 @@ def save_checkpoint(
     content = safetensors.torch.save(
         contiguous, metadata={"state": json.dumps(state), "identity": json.dumps(identity, sort_keys=True)}
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    write_durably(path, content)
 
 
 def load_checkpoint(

@@ -10,7 +10,6 @@ unpickled.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from typing import Any
 import blake3
 import numpy as np
 import safetensors.numpy
+
+from online.durable import write_durably
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -77,8 +78,8 @@ def write_artifact(folder: Path, tensors: Mapping[str, np.ndarray], manifest_fie
     }
     manifest = json.loads(canonical(manifest))  # tuples become lists here, as they will for every reader
     manifest["id"] = manifest_id(manifest)
-    _write_durably(folder / name, content)
-    _write_durably(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False).encode())
+    write_durably(folder / name, content)
+    write_durably(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False).encode())
     for old in folder.glob("weights-*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -167,18 +168,3 @@ def _read_tensors(folder: Path, file: Mapping[str, Any]) -> Tensors:
         raise ArtifactCorrupt(path, expected=f"blake3 {file['blake3']}", actual=f"blake3 {digest}")
     tensors: Tensors = safetensors.numpy.load(content)
     return tensors
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    """Temporary file, fsync, rename, fsync of the folder: a reader sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,6 @@ A blob is written temp + fsync + rename and its folder synced before the manifes
 safetensors alone would load a flipped bit without a word; the digest of the whole file, and then of the state, do not.
 """
 
-import os
 import platform
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from blake3 import blake3
 from safetensors.numpy import load, save
 
 from online.artifact import Artifact
+from online.durable import write_durably
 from online.records import SCHEMA
 from online.settings import read_settings, settings_text
 from online.state import State
@@ -81,22 +81,6 @@ def environment() -> dict[str, str]:
 def entry_digest(payload: bytes) -> str:
     """What a snapshot remembers of the log's entry at its position."""
     return blake3(payload).hexdigest()[:32]
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Temp + fsync + rename + fsync of the folder: the file is there whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def write_snapshot(
