@@ -143,8 +143,9 @@ def _run(demo: Demo, stack: ExitStack, *, once: bool) -> int:
     screen.say(f"from nothing to a service that learns: {time.monotonic() - began:.0f} s. Dashboard {demo.url}/")
     watch_viewers(demo, stack)
     check_state(demo)
-    fold_again(demo)
+    second = begin_second_fold(demo, stack)
     lag(demo)
+    fold_again(demo, second)
     report = demo.folder / "report.html"
     _collect_facts(demo)
     write_report(results, report)
@@ -303,23 +304,35 @@ def check_state(demo: Demo) -> None:
         )
 
 
-def fold_again(demo: Demo) -> None:
-    """The digest of the running service against a second fold of its log, in a process that shares nothing with it."""
-    demo.screen.stage("fold again")
+@dataclass(frozen=True)
+class SecondFold:
+    """A second fold under way, and what the service says its result must be."""
+
+    child: Child
+    position: int
+    digest: str
+
+
+def begin_second_fold(demo: Demo, stack: ExitStack) -> SecondFold:
+    """Fold the log again, in a process that shares nothing with the service but the artifact and the log."""
     state = _get(demo, "/v1/state")
     if state["digest"] is None:
         raise DemoFailed("the learner did not answer with its digest within its limit; see up.log")
     arguments = ["-m", "simulations.refolding", "--home", str(demo.home), "--log-url", demo.log_url]
     child = Child("fold again", [*arguments, "--position", str(state["position"])], talk=demo.folder / "refold.log")
-    try:
-        while child.process.poll() is None:
-            time.sleep(0.1)
-            demo.screen.still(f"{state['position']:,} records")
-        child.check()
-        answer = json.loads(child.results.read())
-    finally:
-        child.stop(timeout_s=10.0)
-    found = Reproduction(state["position"], state["digest"], answer["digest"], answer["seconds"])
+    stack.callback(child.stop, timeout_s=10.0)
+    return SecondFold(child, state["position"], state["digest"])
+
+
+def fold_again(demo: Demo, second: SecondFold) -> None:
+    """Compare the two digests, of the running service and of the second fold."""
+    demo.screen.stage("fold again")
+    while second.child.process.poll() is None:
+        time.sleep(0.1)
+        demo.screen.still(f"{second.position:,} records")
+    second.child.check()
+    answer = json.loads(second.child.results.read())
+    found = Reproduction(second.position, second.digest, answer["digest"], answer["seconds"])
     demo.results.reproduction = found
     demo.results.facts |= {
         "log position": f"{found.position:,}",
@@ -332,12 +345,15 @@ def fold_again(demo: Demo) -> None:
 
 
 def lag(demo: Demo) -> None:
-    """How good the model would have been on this run's stream, had its parameters been allowed to age."""
+    """How good the model would have been on this run's stream, had its parameters been allowed to age.
+
+    Meanwhile the second fold runs in its own process.
+    """
     demo.screen.stage("lag")
     results = demo.results
     results.lags, results.lag_note = measure_lags(
         history=_made(demo.history),
-        stream=demo.folder / "viewers" / "interactions.csv",
+        stream=demo.folder / "viewers" / "organic.csv",
         artifact=_made(demo.artifact),
         folder=demo.folder / "lag",
         still=demo.screen.still,

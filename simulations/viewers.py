@@ -9,7 +9,7 @@ second a simulated day takes about a minute.
 
 It is a process of its own, so that nothing it does slows what it measures. It prints one JSON object a
 second, takes orders as JSON lines on stdin (`{"do": "stop"}`; the end of stdin is an order to stop), and
-writes what it measured into `--out`: decisions.csv, freshness.csv, interactions.csv.
+writes what it measured into `--out`: decisions.csv, freshness.csv, interactions.csv, organic.csv.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import Any, Final
 import numpy as np
 
 from simulations.client import CallFailed, Client, Reply
-from simulations.history import INTERACTION_COLUMNS, interaction_row, write_rows
+from simulations.history import INTERACTION_COLUMNS, InteractionRow, interaction_row, write_rows
 from simulations.measurements import (
     Decision,
     Estimate,
@@ -100,7 +100,8 @@ class Population:
         self.counters = Counters()
         self.decisions: list[Decision] = []
         self.freshness: list[Freshness] = []
-        self.interactions: list[tuple] = []
+        self.interactions: list[InteractionRow] = []
+        self.organic: list[InteractionRow] = []  # of these, what was found without a slate
         self.position = 0  # of the newest acknowledgement
         self.served_position = 0  # of the newest decision
         self.clock_ms = self.starts_at_ms
@@ -324,7 +325,10 @@ class Population:
                 self.counters.problems[one["code"]] = self.counters.problems.get(one["code"], 0) + 1
             self._acknowledged.append((acknowledged, answer["accepted"]))
             self.position = max(self.position, answer["position"])
-            self.interactions.extend(interaction_row(visit, one) for _, _, visit, one, _ in batch)
+            for _, _, visit, one, _ in batch:
+                self.interactions.append(interaction_row(visit, one))
+                if one.position is None:
+                    self.organic.append(self.interactions[-1])
             if acknowledged - self._probed >= PROBE_EVERY_S and not self._stopping.is_set():
                 self._probed = acknowledged
                 visit = next(self._visits)
@@ -412,12 +416,12 @@ class Population:
         return [found.mean, found.low, found.high, self._asked[arm]]
 
     def save(self, folder: Path) -> None:
-        """Write what was measured, and the reports that were acknowledged as an interactions file."""
+        """Write what was measured, and the reports that were acknowledged as interactions files."""
         folder.mkdir(parents=True, exist_ok=True)
         write_measurements(folder / "decisions.csv", self.decisions, Decision)
         write_measurements(folder / "freshness.csv", self.freshness, Freshness)
-        rows = sorted(self.interactions, key=lambda row: row[2])
-        write_rows(folder / "interactions.csv", INTERACTION_COLUMNS, rows)
+        for name, rows in (("interactions", self.interactions), ("organic", self.organic)):
+            write_rows(folder / f"{name}.csv", INTERACTION_COLUMNS, sorted(rows, key=lambda row: row[2]))
 
 
 def _four(found: Estimate) -> list[float]:
