@@ -40,8 +40,8 @@ def measure_lags(
         continued = answer["variants"]["continued"]["all"]
         points.append(LagPoint(label, float(lag_s), continued["hr@10"], continued["n"]))
     note = (
-        f"HR@10 of {points[-1].n:,} titles that viewers found without a slate, the whole catalogue ranked. Viewers' own "
-        "states are always fresh, shared parameters are as old as the bar says."
+        f"HR@10 of {points[-1].n:,} titles that viewers found without a slate, the whole catalogue ranked. "
+        "Viewers' own states are always fresh, shared parameters are as old as the bar says."
     )
     return points, note
 
