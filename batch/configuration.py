@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -33,9 +34,10 @@ class TrainingConfig:
     validation_share: float = 0.1  # of the time-ordered events: held out until the decay begins; 0 is none
     validation_users: int = 400
     precision: str = "float32"  # of the large products: float32 or bfloat16
+    threads: int = 1  # on a CPU; the bits of the result depend on it
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "row_tokens", "step_tokens", "patience", "validation_users"):
+        for name in ("epochs", "row_tokens", "step_tokens", "patience", "validation_users", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.seed < 0:
@@ -55,7 +57,8 @@ def configuration_for(*, tokens: int, items: int, device: str, **changes: Any) -
     A step holds 1/32 of an epoch, within [128, 4096] tokens (up to 32,768 on a GPU), so that small data still takes
     enough steps. Epochs are what 15 M tokens allow, within [6, 40]; early stopping ends most runs before. Warm-up is
     two epochs, at most 200 steps. The full softmax up to 8,192 items, 1,024 shared negatives beyond. Dropout 0.3 and
-    a learning rate of 4e-3 under 100,000 tokens, 0.2 and 3e-3 from there.
+    a learning rate of 4e-3 under 100,000 tokens, 0.2 and 3e-3 from there. One thread for steps under 4,096 tokens,
+    the cores that nobody uses beyond: threads that wait for a core spin, and cost ten times what they give.
     """
     largest = 32_768 if device == "cuda" else 4_096
     step_tokens = min(max(1 << max(tokens // 32, 1).bit_length() - 1, 128), largest)
@@ -68,11 +71,17 @@ def configuration_for(*, tokens: int, items: int, device: str, **changes: Any) -
         "dropout": 0.3 if tokens < 100_000 else 0.2,
         "learning_rate": 4e-3 if tokens < 100_000 else 3e-3,
         "precision": fast_precision(device),
+        "threads": 1 if step_tokens < 4_096 else idle_cores(),
     }
     unknown = set(changes) - {f.name for f in fields(TrainingConfig)}
     if unknown:
         raise ValueError(f"no such setting: {', '.join(sorted(unknown))}")
     return replace(TrainingConfig(), **{**defaults, **changes})
+
+
+def idle_cores() -> int:
+    """Threads that torch was given, less the cores that are busy (load average of the last minute); at least one."""
+    return max(1, torch.get_num_threads() - round(os.getloadavg()[0]))
 
 
 def fast_precision(device: str) -> str:
@@ -88,10 +97,8 @@ def as_json(config: TrainingConfig) -> dict[str, Any]:
 
 
 def what_decides(config: TrainingConfig) -> dict[str, Any]:
-    """What must be equal for a run to go on from its checkpoint: all but the time that it is given."""
-    values = as_json(config)
-    del values["minutes"]
-    return values
+    """What must be equal for a run to go on from its checkpoint: all but the time and the threads that it is given."""
+    return {name: value for name, value in as_json(config).items() if name not in ("minutes", "threads")}
 
 
 def from_json(values: dict[str, Any]) -> TrainingConfig:

@@ -67,6 +67,7 @@ def evaluate_leave_one_out(
     if tokens < 1:
         raise TooFewInteractions(f"{interactions_path}: leave-one-out needs users with at least four items.")
     config = configuration_for(tokens=tokens, items=len(interactions.item_ids), device=device, **changes)
+    torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     network = Network(config.network, items=len(interactions.item_ids), dropout=config.dropout).to(device)
     users = np.arange(len(sequences))

@@ -90,6 +90,7 @@ def pretrain(
         changes = {"learning_rate": known["learning_rate"] / 4.0, "epochs": 8, "warmup_steps": 20, **changes}
         changes["network"] = NetworkConfig(**known["network"])
     config = configuration_for(tokens=token_count(sequences.keep(~held)), items=len(ids), device=device, **changes)
+    torch.set_num_threads(config.threads)
     data = {
         "interactions": len(sequences.item),
         "users": len(sequences),

@@ -1,6 +1,7 @@
 """Laws of training: a resumed run is the uninterrupted one, what comes later leaves no trace, tuning keeps rows."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from batch.checkpoint import CheckpointForeign  # noqa: E402
-from batch.configuration import TrainingConfig, as_json, configuration_for, from_json  # noqa: E402
+from batch.configuration import TrainingConfig, as_json, configuration_for, from_json, what_decides  # noqa: E402
 from batch.network import Network, NetworkConfig, exported  # noqa: E402
 from batch.progress import TrainingProgress  # noqa: E402
 from batch.ranking import Scores  # noqa: E402
@@ -166,6 +167,9 @@ def test_a_configuration_survives_json_and_refuses_what_cannot_be() -> None:
     config = configuration_for(tokens=30_000, items=600, device="cpu", minutes=0.5)
     assert from_json(as_json(config)) == config
     assert configuration_for(tokens=10**6, items=46_000, device="cpu").negatives > 0
+    # Steps too small to share take one thread: threads that wait for a core spin.
+    assert configuration_for(tokens=30_000, items=600, device="cpu").threads == 1
+    assert what_decides(replace(config, minutes=9.0, threads=3)) == what_decides(config)
     with pytest.raises(ValueError, match="no such setting: learning_rat"):
         configuration_for(tokens=1, items=1, device="cpu", learning_rat=1.0)
     with pytest.raises(ValueError, match="dropout"):
