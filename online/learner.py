@@ -18,6 +18,7 @@ import numpy as np
 from online.artifact import Artifact, ArtifactCorrupt, ArtifactMissing, read_artifact
 from online.fold import Fold, LogForeign
 from online.frame import COUNTERS
+from online.kernels import ready_to_fold
 from online.log import LogError, LogReader, LogUnavailable, LogWentBack, LogWriter, connect, require_durable
 from online.monitor import Monitor
 from online.publication import (
@@ -121,8 +122,10 @@ class Learner:
 
     def run(self, *, snapshot_every_s: float) -> None:
         """Read, fold, publish, until `stop`."""
+        ready_to_fold()
         self.catch_up()
         publisher = Publisher(shared_folder(self.home), self.state, artifact_folder=self.artifact_folder)
+        publisher.publish()  # once by rows: its kernels too are ready before anyone waits for them
         control = publisher.control
         _say(f"learner ready at position {self.state.position}")
         published = snapshotted = time.monotonic()

@@ -1,0 +1,43 @@
+"""Compile the kernels before anybody waits for them: `python -m online.kernels`.
+
+The first start on a machine compiles for about a minute; every later one loads what is kept (see `online/__init__.py`).
+The learner calls `ready_to_fold` before it publishes, so that no first event pays for it.
+"""
+
+import sys
+
+from online.fold import Fold
+from online.recommendation.decide import Decider, Request
+from online.records import NO_BECAUSE, Begin, Decision, Event, ItemUpsert, Record, Tally, pack_floats
+from online.settings import Settings, settings_text
+from online.state import COLUMN_BY_NAME, State
+from online.views import bind, read_only
+
+_SMALL = Settings(decisions_max=16, slots_max=800, event_ids_max=16)
+
+
+def ready_to_fold() -> State:
+    """Fold one record of every kind that has a kernel, into a state of its own."""
+    shown = Decision("d", "u", 0, 0, 0, 0, 1, ("i",), pack_floats([0.0]), pack_floats([1.0]), NO_BECAUSE)
+    records: list[Record] = [
+        Begin(1, "", 0, settings_text(_SMALL), 0),
+        ItemUpsert("i", 0),
+        shown,
+        Event("e", "click", "u", "i", 1, 1, decision_id="d", context={"device": "tv"}),
+        Event("f", "click", "u", "j", 2, 2, context={"device": "tv"}),
+        Tally(2, duplicate=1),
+    ]
+    state = State(_SMALL, None)
+    Fold(state).entries(enumerate(records, start=1))
+    return state
+
+
+def ready_to_decide(state: State) -> None:
+    """Decide one slate from `state`, as a worker would."""
+    views = bind(read_only(state.arrays, COLUMN_BY_NAME), _SMALL)
+    Decider(_SMALL).decide(views, None, Request("d", "u", 1, 3, {"device": "tv"}))
+
+
+if __name__ == "__main__":
+    ready_to_decide(ready_to_fold())
+    sys.exit(0)
