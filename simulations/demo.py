@@ -424,7 +424,7 @@ def _monitors(demo: Demo, wall_s: float) -> dict[str, str]:
         elif name.startswith("perennial_drift"):
             alarms = (alarms or 0) + int(float(value))
     facts = {}
-    if not math.isnan(loss):
+    if loss > 0.0:  # 0: nothing was predicted yet
         demo.results.loss = [*demo.results.loss, (wall_s, loss)]
         facts["prequential loss"] = f"{loss:.3f}"
     if alarms is not None:
