@@ -52,7 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     artifact: Path | None = None
     settings: Path | None = None
     snapshot_every_s: float = 300.0
-    ready_timeout_s: float = 300.0
+    ready_timeout_s: float = 900.0  # a first start compiles the kernels, on a busy machine for minutes
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,9 +216,9 @@ class Supervisor:
                     raise StartRefused(f"the {child.name} ended with code {code}; its message stands above")
             if time.monotonic() > deadline:
                 raise StartRefused(f"not ready after {self._options.ready_timeout_s:g} s: {red}")
-            if time.monotonic() - told > 5.0:
+            if time.monotonic() - told > 10.0:
                 told = time.monotonic()
-                self._say(f"waiting: {red}")
+                self._say(f"waiting (a first start compiles its kernels): {red}")
             time.sleep(0.05)
 
     def _unready_workers(self) -> str:

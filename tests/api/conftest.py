@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-START_S = 300.0  # the kernels may have to be compiled first
+START_S = 540.0  # the kernels may have to be compiled first
 
 
 class Running:
