@@ -29,7 +29,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from simulations.history import History, write_history
-from simulations.lag import measure_lags
+from simulations.lag import LAGS, measure_lags
 from simulations.measurements import read_decisions, read_freshness
 from simulations.processes import Child, ChildFailed
 from simulations.report import write_report
@@ -376,6 +376,7 @@ def lag(demo: Demo) -> None:
         artifact=_made(demo.artifact),
         folder=demo.folder / "lag",
         still=demo.screen.still,
+        lags=LAGS if demo.minutes >= 1.0 else LAGS[1::2],
     )
     text = ", ".join(f"{point.label} {point.hit_rate:.3f}" for point in results.lags) or results.lag_note
     results.stages.append(("lag", demo.screen.done(f"HR@10 by refresh: {text}" if results.lags else text)))

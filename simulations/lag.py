@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,13 @@ SCORED = 2_000  # events ranked for each point, spread evenly over the stream
 
 
 def measure_lags(
-    *, history: History, stream: Path, artifact: Path, folder: Path, still: Callable[[str], None]
+    *,
+    history: History,
+    stream: Path,
+    artifact: Path,
+    folder: Path,
+    still: Callable[[str], None],
+    lags: Sequence[tuple[str, int]] = LAGS,
 ) -> tuple[list[LagPoint], str]:
     """HR@10 for every lag, and for the model that is never refreshed; with the sentence that says what was measured."""
     folder.mkdir(parents=True)
@@ -32,7 +38,7 @@ def measure_lags(
         return [], "no events in the stream"
     every = max(1, events // SCORED)
     points: list[LagPoint] = []
-    for label, lag_s in LAGS:
+    for label, lag_s in lags:
         answer = _replay(whole, artifact, history.until_ms, lag_s, every, folder, partial(still, label))
         if not points:
             frozen = answer["variants"]["frozen+state"]["all"]
