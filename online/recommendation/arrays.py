@@ -14,7 +14,7 @@ from online.recommendation.backbone import Backbone, read_backbone, scratch_size
 from online.recommendation.layout import (
     BACKBONE_FLOATS,
     CANDIDATES_MAX,
-    CONTEXT_FEATURES,
+    CONTEXT_PLACES,
     DIMENSION,
     EXPERTS,
     FEATURES,
@@ -129,7 +129,7 @@ def scratch(items: int, backbone_floats: int) -> Scratch:
         sparse=np.zeros(TOUCHED_MAX, np.float32),
         weight=np.zeros(FEATURES, np.float32),
         weight_exact=np.zeros(FEATURES, np.float64),
-        context_rows=np.full((2, CONTEXT_FEATURES), -1, np.int32),
+        context_rows=np.full((2, CONTEXT_PLACES), -1, np.int32),
         used=np.zeros(1, np.int64),
         backbone=np.zeros(max(1, backbone_floats), np.float32),
         query=np.zeros(DIMENSION, np.float32),

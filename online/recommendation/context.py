@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from online.recommendation.layout import CONTEXT_FEATURES, CONTEXT_ROWS, ContextArrays
+from online.recommendation.layout import CONTEXT_FEATURES, CONTEXT_PLACES, CONTEXT_ROWS, ContextArrays
 
 PROBES = 8
+EVERYTHING = np.uint64(1)  # the key of what is always there
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _MASK = np.uint64(CONTEXT_ROWS - 1)
 
@@ -60,11 +61,29 @@ def found_or_new(contexts: ContextArrays, key: np.uint64, at_ms: int) -> Any:
 
 
 @njit(cache=True)
-def context_rows(directory: np.ndarray, keys: np.ndarray, segment: int, rows: np.ndarray) -> None:
-    """rows [2, CONTEXT_FEATURES] of a moment's context values: by themselves, and in the user's situation; -1 is none.
-
-    directory: u8 [CONTEXT_ROWS], the keys of all rows; keys: u8 [CONTEXT_FEATURES], 0 is none.
-    """
+def key_at(keys: np.ndarray, place: int) -> Any:
+    """The key of one of CONTEXT_PLACES, 0 is none: the values by themselves, EVERYTHING, and all values as one."""
+    if place < CONTEXT_FEATURES:
+        return keys[place]
+    if place == CONTEXT_FEATURES:
+        return EVERYTHING
+    whole = np.uint64(0)
+    values = 0
     for k in range(CONTEXT_FEATURES):
-        rows[0, k] = find_context(directory, keys[k]) if keys[k] != 0 else -1
-        rows[1, k] = find_context(directory, situated(keys[k], segment)) if keys[k] != 0 else -1
+        if keys[k] != 0:
+            whole = (whole ^ keys[k]) * _SPREAD
+            values += 1
+    return whole if values > 1 else np.uint64(0)
+
+
+@njit(cache=True)
+def context_rows(directory: np.ndarray, keys: np.ndarray, segment: int, rows: np.ndarray) -> None:
+    """rows [2, CONTEXT_PLACES] of a moment's contexts: by themselves, and in the user's situation; -1 is none.
+
+    directory: u8 [CONTEXT_ROWS], the keys of all rows; keys: u8 [CONTEXT_FEATURES], 0 is none. All values as one are
+    too many to be told apart by situation as well.
+    """
+    for k in range(CONTEXT_PLACES):
+        key = key_at(keys, k)
+        rows[0, k] = find_context(directory, key) if key != 0 else -1
+        rows[1, k] = find_context(directory, situated(key, segment)) if key != 0 and k <= CONTEXT_FEATURES else -1

@@ -23,6 +23,7 @@ AROUND_SLOTS = 128  # neighbours that an item remembers
 CONTEXT_SLOTS = 128  # items that a context remembers
 CONTEXT_ROWS = 8_192
 CONTEXT_FEATURES = 8  # of one moment
+CONTEXT_PLACES = CONTEXT_FEATURES + 2  # beside those: everything, whatever the context; and all of it as one value
 HALF_LIVES_S = (90.0, 300.0, 1_200.0, 7_200.0, 86_400.0, 30 * 86_400.0)  # of popularity
 POPULARITIES = len(HALF_LIVES_S)
 TOP = 64  # most popular items kept in order, for each half-life
@@ -40,14 +41,14 @@ F_NEXT_FAST = F_RESPONSE + 1  # after the last item, the one before, any earlier
 F_NEXT_SLOW = F_NEXT_FAST + 3
 F_AROUND = F_NEXT_SLOW + 3
 F_CONTEXT = F_AROUND + 1
-F_CONTEXT_SITUATION = F_CONTEXT + CONTEXT_FEATURES
-FEATURES = F_CONTEXT_SITUATION + CONTEXT_FEATURES
+F_CONTEXT_SITUATION = F_CONTEXT + CONTEXT_PLACES
+FEATURES = F_CONTEXT_SITUATION + CONTEXT_PLACES
 FIRST_SPARSE = F_NEXT_FAST
 SPARSE = FEATURES - FIRST_SPARSE
 
 EXPERTS = ("popularity", "taste", "item", "response", "next", "around", "context")
 EXPERT_OF_FEATURE = np.array(
-    [0] * POPULARITIES + [1, 2, 3] + [4] * 6 + [5] + [6] * (2 * CONTEXT_FEATURES), dtype=np.int64
+    [0] * POPULARITIES + [1, 2, 3] + [4] * 6 + [5] + [6] * (2 * CONTEXT_PLACES), dtype=np.int64
 )
 
 
@@ -125,7 +126,7 @@ class Scratch(NamedTuple):
     sparse: Array  # f4 [TOUCHED_MAX] the memories' part of the score
     weight: Array  # f4 [FEATURES] in the present situation
     weight_exact: Array  # f8 [FEATURES]
-    context_rows: Array  # i4 [2, CONTEXT_FEATURES] of the context, of context and situation
+    context_rows: Array  # i4 [2, CONTEXT_PLACES] of the context, of context and situation
     used: Array  # i8 [1] touched items
     backbone: Array  # f4
     query: Array  # f4 [DIMENSION]

@@ -10,6 +10,7 @@ from numba import njit
 
 from online.recommendation.layout import (
     CONTEXT_FEATURES,
+    CONTEXT_PLACES,
     F_AROUND,
     F_CONTEXT,
     F_CONTEXT_SITUATION,
@@ -26,7 +27,7 @@ from online.recommendation.layout import (
 
 STEP_MAX = 0.1  # of one weight at one event
 WEIGHT_MAX = 8.0
-SHRINKAGE = 1e-3  # of a segment's own part, at each of its steps
+SHRINKAGE = 1e-5  # of a segment's own part, at each of its steps
 FIRST_GRADIENT = 1.0  # AdaGrad's sum starts here: no first step is larger than the rate
 
 
@@ -41,7 +42,8 @@ def _first_weights() -> np.ndarray:
     weights[F_NEXT_SLOW : F_NEXT_SLOW + 3] = (0.1, 0.05, 0.05)
     weights[F_AROUND] = 0.2
     weights[F_CONTEXT : F_CONTEXT + CONTEXT_FEATURES] = 0.1
-    weights[F_CONTEXT_SITUATION : F_CONTEXT_SITUATION + CONTEXT_FEATURES] = 0.05
+    weights[F_CONTEXT + CONTEXT_PLACES - 1] = 0.1
+    weights[F_CONTEXT_SITUATION : F_CONTEXT_SITUATION + CONTEXT_PLACES] = 0.05
     return weights
 
 
@@ -103,7 +105,12 @@ def _move(weights: np.ndarray, sums: np.ndarray, row: int, gradient: np.ndarray,
 
 @njit(cache=True)
 def move_weights(
-    mixing: MixingArrays, contexts: ContextArrays, rows: np.ndarray, segment: int, gradient: np.ndarray, rate: float
+    mixing: MixingArrays,
+    contexts: ContextArrays,
+    rows: np.ndarray,
+    segment: int,
+    gradient: np.ndarray,
+    rate: float,
 ) -> None:
     """One step against `gradient` [FEATURES] of the loss, for the shared weights and each segment's own part.
 

@@ -15,10 +15,11 @@ from online.chance import philox
 from online.journal import Journal, RowJournal, touch
 from online.recommendation import popularity
 from online.recommendation.backbone import Backbone, step
-from online.recommendation.context import found_or_new, situated
+from online.recommendation.context import found_or_new, key_at, situated
 from online.recommendation.layout import (
     CANDIDATES_MAX,
     CONTEXT_FEATURES,
+    CONTEXT_PLACES,
     F_ITEM,
     FEATURES,
     POPULARITIES,
@@ -94,11 +95,12 @@ def _remember_contexts(
     weight: float,
     half_life_ms: float,
 ) -> None:
-    for k in range(CONTEXT_FEATURES):
-        if context[k] == 0:
+    for k in range(CONTEXT_PLACES):
+        alone = key_at(context, k)
+        if alone == 0:
             continue
-        for both in range(2):
-            key = context[k] if both == 0 else situated(context[k], segment)
+        for both in range(2 if k <= CONTEXT_FEATURES else 1):
+            key = alone if both == 0 else situated(alone, segment)
             row = found_or_new(contexts, key, at_ms)
             remember(
                 contexts.item,
@@ -277,7 +279,14 @@ def _compare(
                 items, row, users.query, user, tasteful, errors[c], knobs.vector_rate, knobs.bias_rate, knobs.anchor
             )
             touch(journal.items, row)
-    move_weights(learners.mixing, learners.contexts, scratch.context_rows, segment, gradient, knobs.mixing_rate)
+    move_weights(
+        learners.mixing,
+        learners.contexts,
+        scratch.context_rows,
+        segment,
+        gradient,
+        knobs.mixing_rate,
+    )
     for k in range(CONTEXT_FEATURES):
         if scratch.context_rows[0, k] >= 0:
             touch(journal.contexts, scratch.context_rows[0, k])

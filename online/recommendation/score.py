@@ -19,7 +19,7 @@ from numba import njit
 
 from online.recommendation.context import context_rows
 from online.recommendation.layout import (
-    CONTEXT_FEATURES,
+    CONTEXT_PLACES,
     DIMENSION,
     EXPERT_OF_FEATURE,
     F_AROUND,
@@ -109,7 +109,7 @@ def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> in
                 one /= 1.0 + knobs.around_fade * lag
                 used = bring(items.around_item, items.around_count, last, one, f, mark, touched, feature, used)
     for both in range(2):
-        for k in range(CONTEXT_FEATURES):
+        for k in range(CONTEXT_PLACES):
             row = scratch.context_rows[both, k]
             if row >= 0:
                 f = (F_CONTEXT if both == 0 else F_CONTEXT_SITUATION) - FIRST_SPARSE + k
