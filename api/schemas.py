@@ -19,7 +19,8 @@ FEATURES_MAX = 64
 VALUE_MAX = 1e9
 BODY_BYTES_MAX = 4 * 1024 * 1024
 
-Id = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)] | int
+# The lengths stand in the documents; what checks them is `api.values.identifier`, which names the fault.
+Id = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": ID_LENGTH_MAX})] | int
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})] | int
 Context = Annotated[dict[str, str | int], Meta(max_length=CONTEXT_FEATURES_MAX)]
 Feature = str | int | float | bool | list[str]

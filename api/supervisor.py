@@ -219,7 +219,7 @@ class Supervisor:
             if time.monotonic() - told > 10.0:
                 told = time.monotonic()
                 self._say(f"waiting (a first start compiles its kernels): {red}")
-            time.sleep(0.05)
+            time.sleep(0.2)
 
     def _unready_workers(self) -> str:
         running = [child for child in self._children if child.name != "learner" and child.process is not None]

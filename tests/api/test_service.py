@@ -238,6 +238,20 @@ def test_no_post_answers_a_bad_body_with_a_defect(service: Running, path: str) -
         assert reply.headers["content-type"] == PROBLEM
 
 
+def test_a_faulty_id_is_named_the_same_in_every_call(service: Running) -> None:
+    for path, body, pointer in (
+        ("/v1/recommendations", {"user_id": ""}, "/user_id"),
+        ("/v1/recommendations", {"user_id": "u", "exclude": ["a", ""]}, "/exclude/1"),
+        ("/v1/items", {"items": [{"item_id": "a"}, {"item_id": ""}]}, "/items/1/item_id"),
+    ):
+        problem = assert_problem(service.client.post(path, json=body), 422, "invalid_request")
+        assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [(pointer, "empty_id")]
+    rejected = service.client.post(
+        "/v1/events", json={"events": [{"event_type": "play", "user_id": "", "item_id": "i1"}]}
+    ).json()["rejected"]
+    assert [one["code"] for one in rejected] == ["empty_id"]
+
+
 def test_what_is_no_json_is_refused_by_its_kind(service: Running) -> None:
     for headers in (
         {},
