@@ -6,6 +6,9 @@ next one: one script call, one write to the disk (group commit). One batch is un
 what keeps the order and makes a lost reply harmless: the batch is sent again under its number, and the script
 answers it as before.
 
+Measured (`python benchmarks/log_append.py`, records of 220 bytes, each on the disk before its answer, two cores that
+other work kept busy): 1 appender 332/s, 32 5,993/s, 256 29,510/s, at 186, 11.4 and 5.6 us of this process's CPU each.
+
 When the server is away, appends wait `patience_s` for its return, a restart being shorter than that; then
 they, and all that come after, are refused at once until it is back. The writer reconnects by itself.
 """
