@@ -275,6 +275,12 @@ class Supervisor:
         if self._server is not None:
             self._server.stop()
             self._server = None
+        if self._children:
+            # Nobody has it mapped any more. Imported here: it brings numba, which a supervisor has no other use for.
+            from online.publication import shared_folder
+
+            shutil.rmtree(shared_folder(self._options.home), ignore_errors=True)
+            self._children = []
         if self.address is not None:
             (self._run / "address.json").unlink(missing_ok=True)
         if self._lock is not None:

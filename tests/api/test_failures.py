@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from online.publication import shared_folder
 from tests.api.conftest import ROOT, START_S, Running, alive, eventually
 
 
@@ -124,6 +125,7 @@ def test_a_restart_changes_nothing(start_service: Callable[..., Running]) -> Non
     assert len(children) == 3
     assert first.stop(signal.SIGTERM) == 0
     assert eventually(lambda: not any(map(alive, children)))
+    assert not shared_folder(first.home).exists()
     assert not (first.home / "run" / "address.json").exists()
     second = start_service()
     after = settled(second)
