@@ -2,22 +2,32 @@
 
 from pathlib import Path
 
-import numba
-
-from online import _sources_digest
-
-
-def test_the_kernels_folder_changes_with_every_kernel_and_with_no_other_source(tmp_path: Path) -> None:
-    (tmp_path / "callee.py").write_text("@njit\ndef f(x): return x\n")
-    (tmp_path / "plain.py").write_text("X = 1\n")
-    before = _sources_digest(tmp_path)
-    (tmp_path / "plain.py").write_text("X = 2\n")
-    assert _sources_digest(tmp_path) == before
-    (tmp_path / "callee.py").write_text("@njit\ndef f(x): return x + 1\n")
-    assert _sources_digest(tmp_path) != before
+from online import fold_kernel
+from online.kernel_cache import ROOT, closure, sources_digest
 
 
-def test_numba_keeps_kernels_in_the_folder_of_these_sources() -> None:
-    import online
+def _project(folder: Path) -> Path:
+    (folder / "online" / "pricing").mkdir(parents=True)
+    (folder / "online" / "kernel.py").write_text("from online.near import (\n    f,\n)\n")
+    (folder / "online" / "near.py").write_text("from online.pricing import far\n")
+    (folder / "online" / "pricing" / "far.py").write_text("X = 1\n")
+    (folder / "online" / "other.py").write_text("Y = 1\n")
+    return folder / "online" / "kernel.py"
 
-    assert Path(numba.config.CACHE_DIR).name == f"kernels-{_sources_digest(Path(online.__file__).parent)}"
+
+def test_a_kernel_is_kept_under_every_source_that_it_reaches_and_no_other(tmp_path: Path) -> None:
+    kernel = _project(tmp_path)
+    before = sources_digest(kernel, tmp_path)
+    sources_digest.cache_clear()
+    (tmp_path / "online" / "other.py").write_text("Y = 2\n")
+    assert sources_digest(kernel, tmp_path) == before
+    sources_digest.cache_clear()
+    (tmp_path / "online" / "pricing" / "far.py").write_text("X = 2\n")
+    assert sources_digest(kernel, tmp_path) != before
+
+
+def test_numba_keeps_kernels_under_the_digest_of_their_sources() -> None:
+    file = Path(fold_kernel.__file__).resolve()
+    kept = Path(fold_kernel.fold_batch.stats.cache_path)
+    assert kept.name == f"fold_kernel-{sources_digest(file)}"
+    assert ROOT / "online" / "recommendation" / "layout.py" in closure(file, ROOT)
