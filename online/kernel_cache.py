@@ -69,7 +69,7 @@ class KernelLocator(UserProvidedCacheLocator):  # type: ignore[misc]
     """numba's way to ask where a kernel of this project is kept; it leaves those of others to numba."""
 
     def __init__(self, kernel: Any, file: str) -> None:
-        super().__init__(kernel, file)
+        super().__init__(kernel, file)  # type: ignore[no-untyped-call]
         path = Path(file).resolve()
         self._cache_path = str(kernels_folder() / f"{path.stem}-{sources_digest(path)}")
 
@@ -80,5 +80,5 @@ class KernelLocator(UserProvidedCacheLocator):  # type: ignore[misc]
         if not path.is_file() or not path.is_relative_to(ROOT):
             return None
         locator = cls(py_func, py_file)
-        locator.ensure_cache_path()
+        locator.ensure_cache_path()  # type: ignore[no-untyped-call]
         return locator
