@@ -41,6 +41,15 @@ def log_of(home: Path, redis_url: str | None) -> Iterator[LogReader]:
             server.stop()
 
 
+def pricing_beginning(home: Path, reader: LogReader) -> Artifact | None:
+    """Pricing's artifact that the log began from. Raises Artifact…, LogError."""
+    payload = reader.entry(1)
+    first = decode(payload) if payload is not None else None
+    if not isinstance(first, Begin) or not first.pricing_artifact_id:
+        return None
+    return read_artifact(home / "artifacts" / first.pricing_artifact_id)
+
+
 def beginning(home: Path, reader: LogReader) -> tuple[Artifact | None, Settings]:
     """The artifact and the settings that the log began from. Raises HomeEmpty, Artifact…, LogError."""
     payload = reader.entry(1)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from api.home import beginning, log_of
+from api.home import beginning, log_of, pricing_beginning
 from online.frame import COUNTERS
 from online.learner import Learner
 from online.snapshot import Snapshot, write_snapshot
@@ -16,7 +16,8 @@ def create_snapshot(home: Path, redis_url: str | None, *, label: str, say: Calla
     """
     with log_of(home, redis_url) as reader:
         artifact, settings = beginning(home, reader)
-        learner = Learner(home, reader, artifact, settings, folder=None)
+        pricing = pricing_beginning(home, reader)
+        learner = Learner(home, reader, artifact, settings, folder=None, pricing=pricing)
         learner.catch_up()
         state = learner.state
         entry = reader.entry(state.position) or b""

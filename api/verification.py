@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from api.home import beginning, log_of
+from api.home import beginning, log_of, pricing_beginning
 from api.supervisor import read_address
 from online.log import LogReader
 from online.refold import refolded
@@ -82,6 +82,7 @@ def verify_home(home: Path, redis_url: str | None, *, say: Callable[[str], None]
 def _verify(home: Path, reader: LogReader, claims: list[tuple[str, int, str]], say: Callable[[str], None]) -> Verified:
     head = reader.head()
     artifact, _ = beginning(home, reader)
+    pricing = pricing_beginning(home, reader)
     began = told = time.monotonic()
 
     def progress(position: int) -> None:
@@ -92,7 +93,8 @@ def _verify(home: Path, reader: LogReader, claims: list[tuple[str, int, str]], s
 
     # A claim beyond the log's end cannot be met; the fold says so.
     positions = sorted({*(position for _, position, _ in claims), head})
-    digests = {state.position: state.digest() for state in refolded(reader, artifact, positions, progress=progress)}
+    folded = refolded(reader, artifact, positions, pricing=pricing, progress=progress)
+    digests = {state.position: state.digest() for state in folded}
     compared = [
         Compared(what, position, expected, digests[position])
         for what, position, expected in sorted(claims, key=lambda claim: claim[1])

@@ -146,9 +146,17 @@ def _copy_plan(column: Column, source: Array, sides: list[Arrays]) -> _Copy:
 class Publisher:
     """The learner's end. One at a time for a folder; a new one takes the next generation."""
 
-    def __init__(self, folder: Path, state: State, *, artifact_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        state: State,
+        *,
+        artifact_folder: Path | None = None,
+        pricing_artifact_folder: Path | None = None,
+    ) -> None:
         self.folder = folder
         self._artifact_folder = str(artifact_folder.resolve()) if artifact_folder else ""
+        self._pricing_folder = str(pricing_artifact_folder.resolve()) if pricing_artifact_folder else ""
         self.control = open_control(folder, create=True)
         self._state = state
         self._state_generation = -1
@@ -235,6 +243,7 @@ class Publisher:
             "columns": columns,
             "artifact_id": state.artifact_id,
             "artifact_folder": self._artifact_folder,
+            "pricing_artifact_folder": self._pricing_folder,
             "settings": settings_text(state.settings),
         }
         sides = []

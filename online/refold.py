@@ -17,6 +17,7 @@ def refolded(
     artifact: Artifact | None,
     positions: Iterable[int],
     *,
+    pricing: Artifact | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[State]:
     """The state at each of `positions`, ascending; one and the same State, further on each time.
@@ -27,7 +28,7 @@ def refolded(
     first = decode(payload) if payload is not None else None
     if not isinstance(first, Begin):
         raise LogForeign("the log does not start with its beginning: it was trimmed, or it is no log of this service")
-    state = State(read_settings(first.settings), artifact)
+    state = State(read_settings(first.settings), artifact, pricing=pricing)
     fold = Fold(state)
     for position in sorted(set(positions)):
         while state.position < position:

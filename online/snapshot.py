@@ -26,7 +26,7 @@ from online.records import SCHEMA
 from online.settings import read_settings, settings_text
 from online.state import State
 
-FORMAT = 1
+FORMAT = 2  # 2: with pricing's tables
 
 
 class SnapshotCorrupt(Exception):
@@ -65,6 +65,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     created_ms: int
     environment: dict[str, str]
     counters: dict[str, int]
+    pricing_artifact_id: str = ""
 
 
 def environment() -> dict[str, str]:
@@ -99,7 +100,9 @@ def write_snapshot(
     checksum = blake3(content).hexdigest()
     snapshot = Snapshot(
         format=FORMAT,
-        id=blake3(f"{state.artifact_id}|{state.position}|{digest}".encode()).hexdigest()[:16],
+        id=blake3(f"{state.artifact_id}|{state.pricing_artifact_id}|{state.position}|{digest}".encode()).hexdigest()[
+            :16
+        ],
         position=state.position,
         entry_digest=entry_digest(entry),
         artifact_id=state.artifact_id,
@@ -115,6 +118,7 @@ def write_snapshot(
         created_ms=time.time_ns() // 1_000_000,
         environment=environment(),
         counters=counters,
+        pricing_artifact_id=state.pricing_artifact_id,
     )
     write_durably(folder / snapshot.file, content)
     write_durably(folder / f"{snapshot.id}.json", msgspec.json.encode(snapshot, order="sorted"))
@@ -143,24 +147,26 @@ def _read_manifest(path: Path) -> Snapshot:
         raise SnapshotCorrupt(path, expected="a manifest", actual=f"{len(content)} bytes: {error}") from error
 
 
-def load_snapshot(folder: Path, snapshot: Snapshot, artifact: Artifact | None) -> State:
+def load_snapshot(
+    folder: Path, snapshot: Snapshot, artifact: Artifact | None, *, pricing: Artifact | None = None
+) -> State:
     """The state of a snapshot. Raises SnapshotCorrupt and SnapshotForeign; never a part of a state."""
     if (snapshot.format, snapshot.schema) != (FORMAT, SCHEMA):
         raise SnapshotForeign(
             f"snapshot {snapshot.id} has format {snapshot.format}, schema {snapshot.schema}; "
             f"this version reads {FORMAT} and {SCHEMA}"
         )
-    artifact_id = artifact.id if artifact else ""
-    if snapshot.artifact_id != artifact_id:
-        raise SnapshotForeign(
-            f"snapshot {snapshot.id} is of artifact {snapshot.artifact_id or 'none'}, not {artifact_id or 'none'}"
-        )
+    for found, given in ((snapshot.artifact_id, artifact), (snapshot.pricing_artifact_id, pricing)):
+        if found != (given.id if given else ""):
+            raise SnapshotForeign(
+                f"snapshot {snapshot.id} is of artifact {found or 'none'}, not {given.id if given else 'none'}"
+            )
     path = folder / snapshot.file
     content = path.read_bytes() if path.exists() else b""
     actual = blake3(content).hexdigest()
     if actual != snapshot.blake3:
         raise SnapshotCorrupt(path, expected=snapshot.blake3, actual=actual if content else "no file")
-    state = State(read_settings(snapshot.settings), artifact)
+    state = State(read_settings(snapshot.settings), artifact, pricing=pricing)
     state.load(load(content))
     digest = state.digest()
     if digest != snapshot.state_digest:
