@@ -10,6 +10,7 @@ import numpy as np
 
 from online.batch import BatchBuilder, rules
 from online.chance import hash64
+from online.fifo import find, push
 from online.fold_kernel import fold_batch
 from online.frame import ACTS, ITEMS_EVICTED, USERS_EVICTED
 from online.journal import touch
@@ -89,7 +90,13 @@ class Fold:
         state.views.frame.position[0] = position
 
     def _act(self, position: int, record: Act) -> None:
-        frame = self.state.views.frame
+        frame, seen = self.state.views.frame, self.state.views.seen
+        frame.position[0] = position
+        if record.act_id:
+            key = np.uint64(hash64(f"act {record.act_id}"))
+            if find(seen, key) >= 0:
+                return
+            push(seen, key)
         match record.act:
             case "freeze":
                 frame.learning[0] = 0
@@ -99,7 +106,6 @@ class Fold:
             case _:
                 raise LogForeign(f"position {position} holds the act {record.act!r}, which this version does not know")
         frame.counters[ACTS] += 1
-        frame.position[0] = position
 
     def _upsert(self, position: int, record: ItemUpsert) -> None:
         state = self.state

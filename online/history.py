@@ -115,7 +115,7 @@ class History:
         return self.lineages.at(position)
 
     def records(self, segments: Iterable[Segment]) -> Iterator[tuple[list[tuple[int, Record]], int]]:
-        """The records of some stretches, in pieces, without what the cuts name; and the place that each piece ends at."""
+        """The records of some stretches, in pieces and without what the cuts name, and where each piece ends."""
         for segment in segments:
             sieve = Sieve(segment.without) if segment.without else None
             place = segment.first - 1

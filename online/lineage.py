@@ -159,7 +159,8 @@ def user_key(user_id: str) -> str:
 
 def changes_past(act: Act) -> bool:
     """Whether an act makes another lineage; the others are folded like any record."""
-    return act.act in ("rollback", "promote", "erase") or (act.act == "resume" and '"meanwhile":"learn"' in act.arguments)
+    learns = act.act == "resume" and '"meanwhile":"learn"' in act.arguments
+    return learns or act.act in ("rollback", "promote", "erase")
 
 
 class Lineages:
@@ -205,6 +206,8 @@ class Lineages:
             return None
         if arguments.expected is not None and arguments.expected != self.newest_act:
             return None
+        if act.act_id and any(act.act_id == known.act_id for _, known in self.acts):
+            return None  # sent again
         present = self.at(position - 1)
         if act.act == "promote":
             return None if arguments.artifact is None else Lineage(arguments.artifact, present.segments)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from online.pricing.records import Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
 from online.tables import Array
 
 SCHEMA = 1
@@ -30,6 +31,7 @@ class Begin(msgspec.Struct, frozen=True, array_like=True, tag="b1"):
     seed: int
     settings: str  # canonical JSON of online.settings.Settings
     received_ms: int
+    pricing_artifact_id: str = ""
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, tag="d1"):
@@ -98,6 +100,7 @@ class Act(msgspec.Struct, frozen=True, array_like=True, tag="a1"):
     received_ms: int
     client: str = ""
     arguments: str = "{}"  # canonical JSON
+    act_id: str = ""  # an act that is sent again is folded once; "" is never the same as another
 
 
 class Erased(msgspec.Struct, frozen=True, array_like=True, tag="x1"):
@@ -106,7 +109,20 @@ class Erased(msgspec.Struct, frozen=True, array_like=True, tag="x1"):
     received_ms: int
 
 
-Record = Begin | Decision | Event | ItemUpsert | Tally | Act | Erased
+Record = (
+    Begin
+    | Decision
+    | Event
+    | ItemUpsert
+    | Tally
+    | Act
+    | Erased
+    | FlightUpsert
+    | Quote
+    | QuoteOutcome
+    | Cancellation
+    | Tick
+)
 
 ARMS = ("live", "champion")
 BECAUSE_TERMS = 3

@@ -19,8 +19,8 @@ def refolded(
 ) -> Iterator[State]:
     """The state at each of `positions`, ascending.
 
-    Folded from the log alone, without any snapshot, the acts that changed its past among it. Raises LogForeign where the
-    log does not begin, or ends too early.
+    Folded from the log alone, without any snapshot, the acts that changed its past among it. Raises LogForeign where
+    the log does not begin, or ends too early.
     """
     history = History(reader, artifacts)
     timeline = Timeline(history, State(history.settings, artifacts(history.begun_from)))
