@@ -235,5 +235,3 @@ class Timeline:
         if records:
             self.history.scanned = max(self.history.scanned, records[-1][0])
         return [record for _, record in records]
-
-
