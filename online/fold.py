@@ -17,7 +17,7 @@ from online.journal import touch
 from online.pricing.fold import PricingFold
 from online.pricing.records import Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
 from online.recommendation.catalogue import about, describe
-from online.records import Act, Begin, Decision, Event, ItemUpsert, Record, Tally
+from online.records import Act, Begin, Decision, Erased, Event, ItemUpsert, Record, Tally
 from online.rows import room
 from online.settings import SLATE_MAX
 from online.state import State
@@ -30,8 +30,10 @@ class LogForeign(ValueError):
 class Fold:
     """Folds entries into one state. Keeps nothing of its own but buffers."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, promoted: bool = False) -> None:
+        """`promoted`: an act has put this artifact in the place of the one that the log began from."""
         self.state = state
+        self._promoted = promoted
         self._builder = BatchBuilder(state.settings)
         self._rules = rules(state.settings)
         self._pricing = PricingFold(state)
@@ -40,13 +42,16 @@ class Fold:
             [settings.attribution_window_s * 1000.0, settings.late_weight, settings.user_budget_per_hour]
         )
 
-    def entries(self, entries: Iterable[tuple[int, Record]]) -> None:
-        """Fold (position, record) pairs, each position one after the last. Raises LogForeign on a gap."""
+    def entries(self, entries: Iterable[tuple[int, Record]], *, holes: bool = False) -> None:
+        """Fold (position, record) pairs, each position one after the last. Raises LogForeign on a gap.
+
+        `holes`: records were cut out on purpose, so positions only have to ascend.
+        """
         expected = self.state.position + 1
         for position, record in entries:
-            if position != expected:
+            if position < expected or (position > expected and not holes):
                 raise LogForeign(f"the next record must stand at position {expected}, found {position}")
-            expected += 1
+            expected = position + 1
             self._entry(position, record)
         self._flush()
 
@@ -75,16 +80,20 @@ class Fold:
                 self._pricing.record(position, record)
             case Begin():
                 self._begin(position, record)
+            case Erased():
+                self._flush()
+                self.state.views.frame.position[0] = position
         if builder.full:
             self._flush()
 
     def _begin(self, position: int, record: Begin) -> None:
         state = self.state
-        began = (record.artifact_id, record.pricing_artifact_id)
-        if position != 1 or began != (state.artifact_id, state.pricing_artifact_id):
+        begins = record.artifact_id == state.artifact_id or self._promoted
+        if position != 1 or not begins or record.pricing_artifact_id != state.pricing_artifact_id:
             raise LogForeign(
-                f"the log begins from artifacts {' and '.join(name or 'none' for name in began)}, "
-                f"this state from {state.artifact_id or 'none'} and {state.pricing_artifact_id or 'none'}"
+                f"the log begins from artifacts {record.artifact_id or 'none'} and "
+                f"{record.pricing_artifact_id or 'none'}, this state from {state.artifact_id or 'none'} and "
+                f"{state.pricing_artifact_id or 'none'}"
             )
         state.views.frame.position[0] = position
 

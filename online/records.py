@@ -93,7 +93,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True, tag="t1"):
 
 
 class Act(msgspec.Struct, frozen=True, array_like=True, tag="a1"):
-    """What an operator did: freeze, resume. Others join with the issues that bring them."""
+    """What an operator did: freeze, resume; rollback, promote and erase change the past (`online.lineage`)."""
 
     act: str
     reason: str
@@ -103,7 +103,26 @@ class Act(msgspec.Struct, frozen=True, array_like=True, tag="a1"):
     act_id: str = ""  # an act that is sent again is folded once; "" is never the same as another
 
 
-Record = Begin | Decision | Event | ItemUpsert | Tally | Act | FlightUpsert | Quote | QuoteOutcome | Cancellation | Tick
+class Erased(msgspec.Struct, frozen=True, array_like=True, tag="x1"):
+    """What stands where a record was that had to be forgotten: the place, and when it was taken."""
+
+    received_ms: int
+
+
+Record = (
+    Begin
+    | Decision
+    | Event
+    | ItemUpsert
+    | Tally
+    | Act
+    | Erased
+    | FlightUpsert
+    | Quote
+    | QuoteOutcome
+    | Cancellation
+    | Tick
+)
 
 ARMS = ("live", "champion")
 BECAUSE_TERMS = 3

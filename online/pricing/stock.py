@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
+from online.chance import hash64
 from online.log import LogKeys
+from online.pricing.records import BOOKED, Cancellation, FlightUpsert, Quote, QuoteOutcome
 from online.pricing.selling import GIVEN_BACK, HELD, TAKEN
 
 if TYPE_CHECKING:
+    from online.records import Record
     from online.state import State
 
 _RESTORE = """
@@ -55,12 +58,56 @@ def expected(state: "State") -> dict[str, dict[str, str]]:
     return {stock_name(int(view.flights.key[row])): fields for row, fields in stocks.items()}
 
 
-def reconcile(client: redis.Redis, keys: LogKeys, state: "State") -> list[str]:
-    """Stocks whose counts were not the state's, now written anew; the state must be the fold of the whole log.
+class Ledger:
+    """Seats out of the log's records alone, for a state that is not the fold of all of them: after an act that took
+    records out of what is learned, the seats that they sold are sold all the same."""
+
+    def __init__(self) -> None:
+        self.stocks: dict[str, dict[str, str]] = {}
+
+    def record(self, position: int, record: "Record") -> None:
+        """Count one record as the server did when it appended it."""
+        match record:
+            case FlightUpsert():
+                stock = self.stocks.setdefault(_stock_of(record), {"taken": "0", "held": "0", "soonest": "0"})
+                stock["limit"] = str(record.capacity)
+            case Quote() if record.hold_until_ms:
+                self._claim(position, record, f"h {record.hold_until_ms}")
+            case QuoteOutcome():
+                self._claim(position, record, "t" if record.outcome == BOOKED else "")
+            case Cancellation():
+                self._claim(position, record, "g")
+
+    def _claim(self, position: int, record: Quote | QuoteOutcome | Cancellation, what: str) -> None:
+        stock = self.stocks.get(_stock_of(record))
+        if stock is None:
+            return
+        name = f"c:{claim_name(hash64(record.quote_id))}"
+        holds = {n: int(text.split()[1]) for n, text in stock.items() if n[:2] == "c:" and text[0] == "h"}
+        for ended in [n for n, until in holds.items() if until < record.at_ms]:
+            del stock[ended], holds[ended]
+        stock.pop(name, None)
+        holds.pop(name, None)
+        taken = int(stock["taken"]) + {"t": 1, "g": -1}.get(what, 0)
+        held = len(holds) + (what[:1] == "h")
+        stock |= {"taken": str(taken), "held": str(held), "soonest": str(min(holds.values(), default=0))}
+        if what:
+            stock[name] = f"{what} {position} {int(stock['limit']) - taken - held}"
+
+
+def _stock_of(record: FlightUpsert | Quote | QuoteOutcome | Cancellation) -> str:
+    return stock_name(hash64(record.flight_id))
+
+
+def reconcile(
+    client: redis.Redis, keys: LogKeys, state: "State", wanted: dict[str, dict[str, str]] | None = None
+) -> list[str]:
+    """Stocks whose counts were not the log's, now written anew; the state stands at the log's end, and `wanted` is a
+    ledger's where it is not the fold of all of it.
 
     A stock is left alone where something was appended meanwhile: that append was judged by the counts as they were.
     """
-    wanted = expected(state)
+    wanted = expected(state) if wanted is None else wanted
     names = sorted(wanted)
     restored: list[str] = []
     for first in range(0, len(names), FLIGHTS_AT_ONCE):
