@@ -105,6 +105,13 @@ class LivePricing:
         )
         return record, fare
 
+    def warm(self) -> None:
+        """Call the kernels once, for nobody: they are compiled or loaded now and not inside the first request."""
+        _, views = self._model.front()
+        self._decider.warm(views.pricing)
+        self.entry("warm")
+        self.flight_of_key(1)
+
     def about(self, flight_id: str) -> About:
         """What was said of a flight. Raises FlightUnknown."""
 

@@ -135,6 +135,12 @@ class FareDecider:
         demand = self._demand[:rows].astype("<f4").tobytes()
         return Fare(fare, about.currency, left, int(source), float(bid_price), (first, *steps), demand)
 
+    def warm(self, p: Pricing) -> None:
+        """Call the kernels, on whatever stands in the first row."""
+        given = self._set_given(p, {"warm": 0.0})
+        price(p, 0, given, 1, 1, self._settings.table_days_max, self._demand)
+        demand_around(p, 0, given, 1, 0.0, 1, self._demand)
+
     def _apply(self, rules: Sequence[Rule], asked: Asked, named: int) -> tuple[int, tuple[Step, ...]]:
         if not rules and asked.floor_cents <= named <= asked.ceiling_cents and not asked.filed_cents:
             return named, ()
