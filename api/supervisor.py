@@ -137,7 +137,7 @@ class Supervisor:
         kept = self._options.home / "artifacts"
         if self._options.artifact is not None:
             artifact = read_artifact(self._options.artifact)
-            _keep_artifact(self._options.artifact, kept / artifact.id)
+            keep_artifact(self._options.artifact, kept / artifact.id)
             return artifact
         reader = LogReader(log_url)
         try:
@@ -352,7 +352,8 @@ def _take_lock(home: Path) -> IO[str]:
     return lock
 
 
-def _keep_artifact(source: Path, kept: Path) -> None:
+def keep_artifact(source: Path, kept: Path) -> None:
+    """Copy an artifact into a home, whole or not at all."""
     if kept.exists() or source.resolve() == kept.resolve():
         return
     kept.parent.mkdir(parents=True, exist_ok=True)
