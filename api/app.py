@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from api import schemas
 from api.acts import act
 from api.decisions import describe
+from api.fare_routes import add_fare_routes
 from api.feedback import take_events
 from api.hot import App, Edge, Headers, read_body
 from api.idempotency import Answer
@@ -28,11 +29,13 @@ from api.openapi import (
     operation,
 )
 from api.pages import problem_page, problems_page, status_page
+from api.past_routes import add_past_routes
 from api.problems import CATALOGUE, Fault, Pointer, Problem
 from api.readiness import readiness
 from api.recommendations import recommend
 from api.reference import reference_page, reference_script
 from api.reports import experiment, state
+from api.schemas_fares import AnyAct
 from api.service import Answering, Call, Service
 from api.settings import ServiceSettings
 
@@ -70,6 +73,8 @@ def create_app(settings: ServiceSettings) -> App:
     app.exception_handler(Exception)(_on_defect)
     _add_recommendation_routes(app, service)
     _add_act_routes(app, service)
+    add_past_routes(app, service, run, check_path)
+    add_fare_routes(app, service, run, check_path)
     _add_reading_routes(app, service)
     _add_health_routes(app, service)
 
@@ -190,16 +195,19 @@ def _add_act_routes(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/acts",
         name="acts",
-        summary="What an operator does: freeze, resume; a record of the log like any other",
+        summary="What an operator does: freeze, resume, promote, erase; a record of the log like any other",
         tags=["operation"],
         response_class=Response,
         openapi_extra=operation(
-            request=schemas.ActRequest,
+            request=AnyAct,
             replies={200: schemas.ActReply},
             problems=(
                 *BODY_PROBLEMS,
                 "header_invalid",
                 "idempotency_key_reused",
+                "history_refused",
+                "act_overtaken",
+                "learner_behind",
                 "log_unavailable",
                 "learner_not_ready",
             ),

@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.command_acts import erase, freeze, promote, resume, rollback
 from api.command_batch import evaluate_recommendation, pretrain_recommendation, replay_recommendation
-from api.command_snapshot import snapshot_create, snapshot_list, snapshot_show, snapshot_verify
+from api.command_reproduce import reproduce
+from api.command_snapshot import (
+    snapshot_create,
+    snapshot_diff,
+    snapshot_label,
+    snapshot_list,
+    snapshot_show,
+    snapshot_verify,
+)
 from api.console import CHECK_FAILED, MISSING, USAGE, Home, Json, default_home, give, refuse, say
 
 if TYPE_CHECKING:
@@ -46,6 +55,14 @@ def cli() -> typer.Typer:
     snapshot.command("create")(snapshot_create)
     snapshot.command("show")(snapshot_show)
     snapshot.command("verify")(snapshot_verify)
+    snapshot.command("diff")(snapshot_diff)
+    snapshot.command("label")(snapshot_label)
+    app.command("rollback")(rollback)
+    app.command("freeze")(freeze)
+    app.command("resume")(resume)
+    app.command("promote")(promote)
+    app.command("erase")(erase)
+    app.command("reproduce")(reproduce)
     app.command("verify")(verify)
     app.command("doctor")(doctor)
     return app

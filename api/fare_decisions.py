@@ -4,11 +4,11 @@ from api.fares import applied, model_of
 from api.features import disclosure
 from api.schemas_fares import DemandAt, FareDecisionReply
 from api.values import rfc3339
-from online import records
 from online.pricing.quote import unpack_demand
+from online.pricing.records import Quote
 
 
-def describe_fare(record: records.Quote, position: int) -> FareDecisionReply:
+def describe_fare(record: Quote, position: int) -> FareDecisionReply:
     """A fare as recorded: demand at it and its neighbours, what the seat was worth, every rule, every version."""
     return FareDecisionReply(
         quote_id=record.quote_id,

@@ -6,8 +6,7 @@ import msgspec
 
 from api.idempotency import Answer
 from api.problems import Fault
-from api.schemas import ActReply
-from api.schemas_fares import FareChange, RuleBody, Rules, RulesReply
+from api.schemas_fares import FareChange, PreviewReply, RuleBody, Rules, RulesReply
 from api.service import Service
 from api.values import identifier, time_ms
 from online.pricing.live import Previewed
@@ -73,8 +72,8 @@ async def preview(service: Service, change: RulesChange) -> Answer:
     position = model.position
     found: list[Previewed] = await asyncio.to_thread(model.pricing.preview, change.put, change.remove)
     changes = [FareChange(one.flight_id, _cents(one.before_cents), _cents(one.after_cents)) for one in found]
-    reply = ActReply(
-        act_id="", act="rules", position=position, dry_run=True, changed=len(changes), changes=changes[:CHANGES_MAX]
+    reply = PreviewReply(
+        act="rules", dry_run=True, position=position, changed=len(changes), changes=changes[:CHANGES_MAX]
     )
     return Answer(200, _encoder.encode(reply))
 
@@ -87,5 +86,3 @@ def rules_in_force(service: Service) -> RulesReply:
     """GET /v1/rules."""
     found = service.model.pricing.rules()
     return RulesReply(service.model.position, [msgspec.to_builtins(rule) for rule in found.rules])
-
-

@@ -16,7 +16,7 @@ from online.chance import hash64
 from online.log import Claim
 from online.pricing.live import FlightUnknown, QuoteEntry
 from online.pricing.quote import Fare
-from online.pricing.records import CLOSED, SOURCES, Step
+from online.pricing.records import CLOSED, SOURCES, Quote, Step
 from online.pricing.stock import claim_name, stock_name
 
 _decoder = msgspec.json.Decoder(QuoteRequest)
@@ -78,10 +78,8 @@ def _read(service: Service, body: bytes, received_ms: int) -> Question:
         raise fault.problem() from fault
 
 
-async def _decide(
-    service: Service, question: Question, quote_id: str, received_ms: int
-) -> tuple[records.Quote, Fare]:
-    def ask() -> tuple[records.Quote, Fare]:
+async def _decide(service: Service, question: Question, quote_id: str, received_ms: int) -> tuple[Quote, Fare]:
+    def ask() -> tuple[Quote, Fare]:
         return service.model.pricing.quote(
             quote_id=quote_id,
             flight_id=question.flight_id,
@@ -103,7 +101,7 @@ async def _decide(
         raise Problem("flight_unknown") from error
 
 
-async def _append(service: Service, record: records.Quote) -> records.Quote:
+async def _append(service: Service, record: Quote) -> Quote:
     """The quote as it stands in the log: with a seat held if it is to be and one is there, else as not for sale."""
     if record.hold_until_ms:
         wanted = Claim(
@@ -126,23 +124,19 @@ async def _append(service: Service, record: records.Quote) -> records.Quote:
     return record
 
 
-def _remember(service: Service, record: records.Quote, position: int) -> None:
+def _remember(service: Service, record: Quote, position: int) -> None:
     service.remember_quote(
         record.quote_id,
-        QuoteEntry(
-            record.flight_id, record.at_ms, record.received_ms, record.expires_ms, record.fare_cents, position
-        ),
+        QuoteEntry(record.flight_id, record.at_ms, record.received_ms, record.expires_ms, record.fare_cents, position),
     )
 
 
-async def _earlier(
-    service: Service, quote_id: str, question: Question, *, but: records.Quote | None = None
-) -> Answer | None:
+async def _earlier(service: Service, quote_id: str, question: Question, *, but: Quote | None = None) -> Answer | None:
     """The first answer under this id, if there was one (and it is not `but`). Raises Problem for another question."""
     entry = service.model.pricing.entry(quote_id) or service.recent_quotes.get(quote_id)
     payload = None if entry is None else await service.entry(entry.position)
     found = None if payload is None else records.decode(payload)
-    if not isinstance(found, records.Quote) or found.quote_id != quote_id:
+    if not isinstance(found, Quote) or found.quote_id != quote_id:
         return None
     if but is not None and (found.received_ms, found.fare_cents) == (but.received_ms, but.fare_cents):
         return None
@@ -159,7 +153,7 @@ async def _earlier(
     return Answer(201, _encoder.encode(reply_of(found, currency)), _REPLAYED)
 
 
-def reply_of(record: records.Quote, currency: str) -> QuoteReply:
+def reply_of(record: Quote, currency: str) -> QuoteReply:
     """What is answered, out of what is recorded."""
     return QuoteReply(
         quote_id=record.quote_id,
@@ -175,12 +169,12 @@ def reply_of(record: records.Quote, currency: str) -> QuoteReply:
     )
 
 
-def applied(record: records.Quote) -> list[Applied]:
+def applied(record: Quote) -> list[Applied]:
     """The steps from the model's fare to the one shown."""
     return [Applied(s.rule, None if s.fare_cents < 0 else s.fare_cents, s.note) for s in record.because]
 
 
-def model_of(record: records.Quote) -> ModelOfFare:
+def model_of(record: Quote) -> ModelOfFare:
     """Which state decided."""
     return ModelOfFare(
         artifact=record.artifact_id,
@@ -189,4 +183,3 @@ def model_of(record: records.Quote) -> ModelOfFare:
         source=SOURCES[record.source],
         bid_price_cents=record.bid_price_cents,
     )
-

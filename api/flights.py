@@ -11,9 +11,9 @@ from api.schemas_fares import FlightBody, FlightReply
 from api.seats import claim
 from api.service import Service
 from api.values import check_printable, identifier, time_ms
-from online import records
 from online.chance import hash64
 from online.log import Claim
+from online.pricing.records import FlightUpsert
 from online.pricing.stock import stock_name
 
 _body = msgspec.json.Decoder(FlightBody)
@@ -37,9 +37,7 @@ async def put_flight(service: Service, flight_id: str, body: bytes, *, client: s
     return Answer(200, _encoder.encode(FlightReply(entry.flight_id, verdict.left, verdict.position)))
 
 
-def _record(
-    flight_id: str, said: FlightBody, known: tuple[str, ...] | None, client: str
-) -> records.FlightUpsert:
+def _record(flight_id: str, said: FlightBody, known: tuple[str, ...] | None, client: str) -> FlightUpsert:
     check_printable(said.market, "/market")
     floor, ceiling = said.fare_floor_cents, said.fare_ceiling_cents
     if ceiling < floor:
@@ -48,7 +46,7 @@ def _record(
     if ladder and not floor <= ladder[0] <= ladder[-1] <= ceiling:
         detail = "Every fare of the ladder lies between floor and ceiling."
         raise Fault("value_out_of_range", detail, pointer="/fare_ladder_cents")
-    return records.FlightUpsert(
+    return FlightUpsert(
         flight_id=flight_id,
         received_ms=clock_ms(),
         market=said.market,

@@ -18,7 +18,7 @@ _MODEL = {
 _STEP = {"rule": "model", "fare_cents": 12900, "note": ""}
 _QUOTE_ID = "0194bd2e-7c00-7d3a-9f00-3b6f0c2a9e13"
 
-EXAMPLES: dict[Any, dict[str, Any]] = {
+FARE_EXAMPLES: dict[Any, dict[str, Any]] = {
     schemas.FlightBody: {
         "market": "ZRH-LIS",
         "departs_at": "2027-03-01T07:30:00Z",

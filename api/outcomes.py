@@ -19,7 +19,7 @@ from online import records
 from online.chance import hash64
 from online.log import Claim
 from online.pricing.live import QuoteEntry
-from online.pricing.records import BOOKED, DECLINED
+from online.pricing.records import BOOKED, DECLINED, Cancellation, Quote, QuoteOutcome
 from online.pricing.stock import claim_name, stock_name
 
 _outcome = msgspec.json.Decoder(OutcomeRequest)
@@ -45,7 +45,7 @@ async def outcome(service: Service, call: Call, quote_id: str) -> Answer:
     if booked and entry.fare_cents < 0:
         raise Problem("sold_out", "This quote named no fare: nothing was for sale.")
     flight_key, name = hash64(entry.flight_id), claim_name(hash64(quote_id))
-    record = records.QuoteOutcome(quote_id, entry.flight_id, BOOKED if booked else DECLINED, at_ms, received_ms)
+    record = QuoteOutcome(quote_id, entry.flight_id, BOOKED if booked else DECLINED, at_ms, received_ms)
     verb = "take" if booked else "pass"
     verdict = await claim(service, record, Claim(stock_name(flight_key), verb, name, at_ms, entry.expires_ms))
     if verdict.code not in ("granted", "again"):
@@ -65,7 +65,7 @@ async def cancel(service: Service, call: Call, booking: str) -> Answer:
     flight_key, quote_id = parts
     entry = _remembered(service, quote_id)
     at_ms = _moment(said.occurred_at, received_ms, entry)
-    record = records.Cancellation(quote_id, flight_id, at_ms, received_ms)
+    record = Cancellation(quote_id, flight_id, at_ms, received_ms)
     wanted = Claim(stock_name(flight_key), "give", claim_name(hash64(quote_id)), at_ms)
     verdict = await claim(service, record, wanted)
     if verdict.code not in ("granted", "again"):
@@ -101,7 +101,7 @@ async def find_quote(service: Service, quote_id: str) -> QuoteEntry:
         position = await find_position(service, quote_id, search=True)
         payload = None if position is None else await service.entry(position)
         record = None if payload is None else records.decode(payload)
-        if position is None or not isinstance(record, records.Quote) or record.quote_id != quote_id:
+        if position is None or not isinstance(record, Quote) or record.quote_id != quote_id:
             raise Problem("quote_unknown")
         entry = QuoteEntry(
             record.flight_id, record.at_ms, record.received_ms, record.expires_ms, record.fare_cents, position

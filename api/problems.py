@@ -70,6 +70,12 @@ CATALOGUE: dict[str, Kind] = {
             "No such booking",
             "Use the booking_id of an answer to POST /v1/quotes/{quote_id}/outcome.",
         ),
+        Kind(
+            "snapshot_unknown",
+            404,
+            "No such snapshot",
+            "See GET /v1/snapshots for those that there are.",
+        ),
         Kind("problem_unknown", 404, "No such problem", "See /problems for all of them."),
         Kind(
             "method_not_allowed",
@@ -110,6 +116,18 @@ CATALOGUE: dict[str, Kind] = {
             410,
             "The quote has expired",
             "Ask for a new one: POST /v1/quotes.",
+        ),
+        Kind(
+            "history_refused",
+            409,
+            "This cannot be done with the log as it is",
+            "The detail says why, and what there is instead; nothing was changed.",
+        ),
+        Kind(
+            "act_overtaken",
+            409,
+            "Another act came in between",
+            "Look at GET /v1/acts, and ask again if it is still wanted; nothing was changed.",
         ),
         Kind("body_too_large", 413, "The body is too large", "Send fewer events or items in one call."),
         Kind(

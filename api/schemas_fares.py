@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
-from api.schemas import Id, OperatorsAct, Time
+from api.schemas import ActRequest, Id, OperatorsAct, Time
 from online.pricing.layout import FARES_MAX, FEATURES_MAX, SEATS_MAX
 from online.pricing.rules import FARE_MAX_CENTS
 
@@ -158,9 +158,12 @@ class RuleBody(Struct, forbid_unknown_fields=True, kw_only=True, rename={"since"
 class Rules(OperatorsAct, tag="rules"):
     """Write some rules for fares and remove others; `dry_run` says which open flights that would change, and how."""
 
-    put: Annotated[list[RuleBody], Meta(max_length=RULES_MAX)] = []
-    remove: Annotated[list[str], Meta(max_length=RULES_MAX)] = []
+    put: Annotated[list[RuleBody], Meta(max_length=RULES_MAX)] = field(default_factory=list)
+    remove: Annotated[list[str], Meta(max_length=RULES_MAX)] = field(default_factory=list)
     dry_run: bool = False
+
+
+AnyAct = ActRequest | Rules
 
 
 class FareChange(Struct, frozen=True):
@@ -169,6 +172,16 @@ class FareChange(Struct, frozen=True):
     flight_id: str
     before_cents: int | None
     after_cents: int | None
+
+
+class PreviewReply(Struct, frozen=True):
+    """What a change of rules would do to the flights that are open, and nothing of it done."""
+
+    act: str
+    dry_run: bool
+    position: int
+    changed: int
+    changes: list[FareChange]
 
 
 class RulesReply(Struct, frozen=True):

@@ -154,7 +154,7 @@ class Supervisor:
         kept = self._options.home / "artifacts"
         if given is not None:
             artifact = read_artifact(given)
-            _keep_artifact(given, kept / artifact.id)
+            keep_artifact(given, kept / artifact.id)
             return artifact
         if not began:
             return None
@@ -365,7 +365,8 @@ def _take_lock(home: Path) -> IO[str]:
     return lock
 
 
-def _keep_artifact(source: Path, kept: Path) -> None:
+def keep_artifact(source: Path, kept: Path) -> None:
+    """Copy an artifact into a home, whole or not at all."""
     if kept.exists() or source.resolve() == kept.resolve():
         return
     kept.parent.mkdir(parents=True, exist_ok=True)

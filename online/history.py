@@ -163,7 +163,10 @@ class History:
 
     def build(self, lineage: Lineage, *, progress: Progress | None = None, near: Place | None = None) -> Place:
         """The fold of a lineage, from the nearest state that it continues."""
-        place = self._nearest(lineage, near)
+        return self.advanced(self._nearest(lineage, near), lineage, progress=progress)
+
+    def advanced(self, place: Place, lineage: Lineage, *, progress: Progress | None = None) -> Place:
+        """Fold on to a lineage that continues the place's own."""
         state = place.state
         fold = Fold(state, promoted=lineage.artifact_id != self.begun_from)
         for records, reached in self.records(lineage.beyond(place.lineage.last)):

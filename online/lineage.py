@@ -40,7 +40,7 @@ class Arguments(msgspec.Struct, frozen=True, omit_defaults=True):
     to: int | None = None
     without: Cut = Cut()
     artifact: str | None = None
-    meanwhile: str = ""
+    meanwhile: str = ""  # of a resume: "learn"
     expected: int | None = None
 
 

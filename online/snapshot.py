@@ -5,8 +5,9 @@
 
 A blob holds the state's arrays whole, or what changed since the snapshot that the manifest names as its base. Each
 array in it is a chunk with a BLAKE3 of its own; `root`, over them and everything else that the manifest says, stands
-for every byte. A blob is written temp + fsync + rename and its folder synced before the manifest names it, so a manifest
-never dangles. safetensors alone would load a flipped bit without a word; the digests of blob, chunks and state do not.
+for every byte. A blob is written temp + fsync + rename and its folder synced before the manifest names it, so that a
+manifest never dangles. safetensors alone would load a flipped bit without a word; the digests of blob, chunks and state
+do not.
 """
 
 import contextlib
