@@ -94,6 +94,8 @@ def add_fare_routes(
         ),
     )
     async def post_cancel(booking_id: str, request: Request) -> Response:
+        if request.headers.get("content-length", "0") == "0" and "content-type" not in request.headers:
+            request.scope["headers"].append((b"content-type", b"application/json"))  # no body says nothing, rightly
         return await run(service, request, f"cancellations {booking_id}", partial(cancel, booking=booking_id))
 
     @app.get(

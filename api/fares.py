@@ -21,6 +21,7 @@ from online.pricing.stock import claim_name, stock_name
 
 _decoder = msgspec.json.Decoder(QuoteRequest)
 _encoder = msgspec.json.Encoder()
+_PUT_WAIT_S = 2.0  # for a flight that was put a moment ago
 _REPLAYED = ((b"idempotent-replayed", b"true"),)
 
 
@@ -94,7 +95,7 @@ async def _decide(service: Service, question: Question, quote_id: str, received_
         return ask()
     except FlightUnknown:
         # It may have been put a moment ago, and not be learned yet.
-        await service.caught_up()
+        await service.caught_up(_PUT_WAIT_S)
     try:
         return ask()
     except FlightUnknown as error:
@@ -113,7 +114,6 @@ async def _append(service: Service, record: Quote) -> Quote:
         )
         verdict = await claim(service, record, wanted)
         if verdict.code in ("granted", "again"):
-            record = msgspec.structs.replace(record, seats_left=verdict.left)
             _remember(service, record, verdict.position)
             return record
         closed = (*record.because, Step("closed", -1, "no seat is left to hold"))

@@ -191,10 +191,10 @@ class Service:
         if self.model.position < position and not await self.model.wait_for(position, MIN_POSITION_WAIT_S):
             raise Problem("learner_behind", retry_after_s=1)
 
-    async def caught_up(self) -> bool:
+    async def caught_up(self, timeout_s: float = MIN_POSITION_WAIT_S) -> bool:
         """Wait until this worker has learned all that the log holds now; whether it was in time."""
         head = await self.read(lambda reader: reader.head())
-        return await self.model.wait_for(head, MIN_POSITION_WAIT_S)
+        return await self.model.wait_for(head, timeout_s)
 
     async def once(self, address: str, call: Call, answer: "Answering") -> Answer:
         """`answer(call)`, or what it answered to the same Idempotency-Key before."""

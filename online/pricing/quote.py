@@ -3,6 +3,7 @@
 The same code answers a request in a worker, previews a rule, and decides again in a reproduction.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -118,11 +119,13 @@ class FareDecider:
         )
         given = self._set_given(p, request.features)
         off = without_model(rules.rules, asked)
-        source, bid_price, rows = BY_RULES, 0.0, 0
+        named, bid_price, source, rows = 0, 0.0, BY_RULES, 0
         if off is None:
-            named, bid_price, source, rows = price(
-                p, flight, given, request.at_ms, left, self._settings.table_days_max, self._demand
-            )
+            # A model whose numbers are broken may divide by zero; it has no say then.
+            with contextlib.suppress(ZeroDivisionError):
+                named, bid_price, source, rows = price(
+                    p, flight, given, request.at_ms, left, self._settings.table_days_max, self._demand
+                )
         if source in (BY_MODEL, BY_BOUND):
             first = Step("model" if source == BY_MODEL else "bound", int(named))
         else:
