@@ -50,7 +50,7 @@ class Route:
     weekday: np.ndarray  # [7] utility by the departure's weekday
     cancels: float  # of a booked seat, per day
     shock: float  # coefficient of variation of a flight's own level
-    jump: np.ndarray  # [2] factors on steepness and on arrivals after a jump
+    jump: np.ndarray  # [2] factors on what everybody would pay and on arrivals, after a jump
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def draw_routes(count: int, seed: int) -> list[Route]:
                 weekday=rng.normal(0.0, 0.2, 7),
                 cancels=rng.uniform(0.0, 0.004),
                 shock=rng.uniform(0.12, 0.3),
-                jump=np.exp(rng.choice([-1.0, 1.0]) * np.array([-0.4, 0.3])),
+                jump=np.exp(rng.choice([-1.0, 1.0]) * np.array([0.3, 0.3])),
             )
         )
     return routes
@@ -200,16 +200,16 @@ def draw_flights(routes: list[Route], per_route: int, first_day: int, last_day: 
 
 
 def drifted(market: Market, route: Route, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(factor on steepness, factor on arrivals) by calendar day."""
+    """(factor on what everybody would pay, factor on arrivals) by calendar day."""
     since = np.maximum(day - market.drift_day, 0).astype(float)
     after = (day >= market.drift_day).astype(float)
     match market.drift:
         case "jump":
             return route.jump[0] ** after, route.jump[1] ** after
         case "boom":
-            return np.exp(-0.15 * after), 1.5**after
+            return 1.15**after, 1.5**after
         case "trend":
-            return np.exp(np.sign(np.log(route.jump[0])) * 0.006 * since), np.exp(0.003 * since)
+            return np.exp(np.sign(np.log(route.jump[0])) * 0.003 * since), np.exp(0.003 * since)
     return np.ones(len(day)), np.ones(len(day))
 
 
@@ -218,7 +218,7 @@ def truth_of(market: Market, flight: Flight) -> Truth:
     route = market.routes[flight.route]
     before = DAYS - np.arange(DAYS, dtype=float) - 0.5  # days before departure, in the middle of each day
     calendar = flight.departure_day - DAYS + np.arange(DAYS)
-    steeper, more = drifted(market, route, calendar)
+    richer, more = drifted(market, route, calendar)
     window = np.searchsorted(WINDOW_EDGES, before, side="right")
     rate = route.arrivals[window] * flight.level * more * (route.peak_arrivals if flight.peak else 1.0)
     business = sigmoid(route.share[0] + route.share[1] * before + route.share[2] * before**2)
@@ -228,7 +228,9 @@ def truth_of(market: Market, flight: Flight) -> Truth:
     added = route.peak_utility * flight.peak + route.weekday[(flight.departure_day + 3) % 7]
     utility = route.utility[None, None, :] + added + route.rival * np.log(RIVAL_LEVELS)[None, :, None]
     utility = np.broadcast_to(utility, (DAYS, len(RIVAL_LEVELS), 2)).copy()
-    steepness = route.steepness[None, :] * steeper[:, None]
+    # Who would pay g times as much has the utility that it had at a g-th of the fare.
+    steepness = route.steepness[None, :] / richer[:, None]
+    utility += (route.steepness * (1.0 - 1.0 / richer[:, None]))[:, None, :]
     ratio = route.ladder_cents / route.reference_cents - 1.0
     buys = sigmoid(utility[:, :, :, None] - steepness[:, None, :, None] * ratio)  # [DAYS, rivals, 2, k]
     probability = np.empty((DAYS, 2, len(RIVAL_LEVELS), len(ratio)))
