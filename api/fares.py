@@ -15,8 +15,8 @@ from online import records
 from online.chance import hash64
 from online.log import Claim
 from online.pricing.live import FlightUnknown, QuoteEntry
-from online.pricing.quote import Fare
-from online.pricing.records import CLOSED, SOURCES, Quote, Step
+from online.pricing.quote import Fare, without_a_seat
+from online.pricing.records import CLOSED, SOURCES, Quote
 from online.pricing.stock import claim_name, stock_name
 
 _decoder = msgspec.json.Decoder(QuoteRequest)
@@ -116,10 +116,7 @@ async def _append(service: Service, record: Quote) -> Quote:
         if verdict.code in ("granted", "again"):
             _remember(service, record, verdict.position)
             return record
-        closed = (*record.because, Step("closed", -1, "no seat is left to hold"))
-        record = msgspec.structs.replace(
-            record, fare_cents=-1, hold_until_ms=0, seats_left=0, source=CLOSED, because=closed, demand=b""
-        )
+        record = without_a_seat(record)
     _remember(service, record, await service.append([record]))
     return record
 

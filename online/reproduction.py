@@ -10,13 +10,15 @@ from blake3 import blake3
 from online.artifact import Artifact, ArtifactCorrupt, ArtifactMissing
 from online.history import History, Place, Progress
 from online.lineage import Arguments
+from online.pricing.quote import FareDecider, decided_again
+from online.pricing.records import Quote
 from online.recommendation.decide import Champion, Decider, Request, arm_of
 from online.records import Decision, Record, decode, encode, unpack_because, unpack_floats
 from online.snapshot import environment
 from online.state import COLUMN_BY_NAME, State
 from online.views import bind, read_only
 
-_FLOATS = ("scores", "propensities")
+_FLOATS = ("scores", "propensities", "demand")
 
 
 class Unreproducible(Exception):
@@ -59,7 +61,7 @@ class Reproducer:
         """The decision at a log position. Raises Unreproducible, PositionUnknown, LogForeign."""
         payload = self.history.reader.entry(position)
         recorded = decode(payload) if payload is not None else None
-        if payload is None or not isinstance(recorded, Decision):
+        if payload is None or not isinstance(recorded, Decision | Quote):
             raise Unreproducible(f"position {position} holds no decision")
         self.history.scan(self.history.reader.head())
         why = self._erased_since(position, recorded.read_position)
@@ -79,8 +81,12 @@ class Reproducer:
             why = self._reason(place)
         return self._result(position, recorded, payload, derived, promised, why, snapshot)
 
-    def _again(self, place: Place, recorded: Decision) -> Record:
+    def _again(self, place: Place, recorded: Decision | Quote) -> Record:
         state = place.state
+        if isinstance(recorded, Quote):
+            views = bind(read_only(state.arrays, COLUMN_BY_NAME), state.settings)
+            pricing, decider = state.settings.pricing, FareDecider(state.settings.pricing)
+            return decided_again(views.pricing, views.selling, pricing, decider, recorded, state.pricing_artifact_id)
         request = Request(
             decision_id=recorded.decision_id,
             user_id=recorded.user_id,
@@ -119,7 +125,7 @@ class Reproducer:
     def _result(
         self,
         position: int,
-        recorded: Decision,
+        recorded: Decision | Quote,
         payload: bytes,
         derived: Record | None,
         promised: bool,
@@ -128,7 +134,7 @@ class Reproducer:
     ) -> Reproduction:
         again = encode(derived) if derived is not None else b""
         return Reproduction(
-            decision_id=recorded.decision_id,
+            decision_id=recorded.quote_id if isinstance(recorded, Quote) else recorded.decision_id,
             log_position=position,
             read_position=recorded.read_position,
             identical=again == payload,
@@ -171,5 +177,5 @@ def differences(recorded: Record, derived: Record) -> list[Difference]:
 
 def _told(name: str, value: object) -> str:
     if isinstance(value, bytes):
-        value = unpack_floats(value) if name in _FLOATS else unpack_because(value)
+        value = unpack_floats(value) if name in _FLOATS else unpack_because(value) if name == "because" else value.hex()
     return msgspec.json.encode(value).decode()[:1_000]

@@ -1,5 +1,7 @@
 """Fares over HTTP, held against a running service with two workers: quotes, outcomes, seats, rules, errors."""
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -286,6 +288,48 @@ def test_a_rule_that_could_not_be_applied_is_refused(fares: Running, rule: dict[
 def test_what_was_never_a_rule_cannot_be_removed(fares: Running) -> None:
     body = {"act": "rules", "reason": "a test", "remove": ["none"]}
     assert_problem(fares.client.post("/v1/acts", json=body), 422, "invalid_request", "/remove/0")
+
+
+def test_a_fare_is_decided_again_byte_by_byte(fares: Running) -> None:
+    flight(fares, "d-1", capacity=2, fare_ladder_cents=[9_000, 12_000, 15_000, 21_000, 30_000])
+    asked = [{}, {"features": {"saturday_stay": 1}}, {"hold_s": 60}, {"asked_at": "2027-05-03T12:00:00Z"}]
+    for fields in asked:
+        found = quoted(fares, "d-1", **fields)
+        again = fares.client.post(f"/v1/decisions/{found['quote_id']}/reproduce")
+        assert again.status_code == 200, again.text
+        assert again.json()["identical"] is True, again.json()
+        answer(fares, found["quote_id"], "declined")
+
+
+def test_a_learner_and_a_worker_that_die_lose_no_seat(fares: Running) -> None:
+    flight(fares, "e-1", capacity=3)
+    held = quoted(fares, "e-1", hold_s=600)
+    booked = answer(fares, quoted(fares, "e-1")["quote_id"]).json()
+    learner = fares.pid_of("online.learner")
+    os.kill(learner, signal.SIGKILL)
+    os.kill(fares.pid_of("api.worker"), signal.SIGKILL)
+    confirmed = {}
+
+    def confirm() -> bool:
+        try:
+            with httpx.Client(base_url=fares.address["url"], timeout=5.0) as client:
+                reply = client.post(f"/v1/quotes/{held['quote_id']}/outcome", json={"outcome": "booked"})
+        except httpx.HTTPError:
+            return False
+        confirmed.update(reply.json())
+        return reply.status_code == 200
+
+    assert eventually(confirm, within_s=120.0), fares.said()[-2_000:]
+    assert confirmed["seats_left"] == 1
+    assert eventually(lambda: fares.pid_of("online.learner") != learner)
+    reached = eventually(
+        lambda: fares.client.get("/v1/state").json()["learned_position"] >= confirmed["position"], within_s=120.0
+    )
+    assert reached, fares.said()[-2_000:]
+    last = quoted(fares, "e-1")
+    assert last["seats_left"] == 1
+    assert answer(fares, last["quote_id"]).json()["seats_left"] == 0
+    assert booked["position"] < confirmed["position"]
 
 
 def test_outcomes_are_accounted_for_and_the_log_folds_to_the_same_digest(fares: Running) -> None:
