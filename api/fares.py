@@ -41,6 +41,7 @@ async def quote(service: Service, call: Call) -> Answer:
     question = _read(service, call.body, received_ms)
     if call.min_position is not None:
         await service.learned(call.min_position)
+    await service.seen_own(question.flight_id)
     key = call.idempotency_key
     if key is None:
         record, fare = await _decide(service, question, make_id(received_ms), received_ms)
@@ -122,6 +123,7 @@ async def _append(service: Service, record: Quote) -> Quote:
 
 
 def _remember(service: Service, record: Quote, position: int) -> None:
+    service.remember_flight(record.flight_id, position)
     service.remember_quote(
         record.quote_id,
         QuoteEntry(record.flight_id, record.at_ms, record.received_ms, record.expires_ms, record.fare_cents, position),

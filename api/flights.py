@@ -34,6 +34,7 @@ async def put_flight(service: Service, flight_id: str, body: bytes, *, client: s
     verdict = await claim(service, entry, wanted)
     if verdict.code != "granted":
         raise Problem("capacity_in_use")
+    service.remember_flight(entry.flight_id, verdict.position)
     return Answer(200, _encoder.encode(FlightReply(entry.flight_id, verdict.left, verdict.position)))
 
 

@@ -50,6 +50,7 @@ async def outcome(service: Service, call: Call, quote_id: str) -> Answer:
     verdict = await claim(service, record, Claim(stock_name(flight_key), verb, name, at_ms, entry.expires_ms))
     if verdict.code not in ("granted", "again"):
         raise Problem(_REFUSED[verdict.code])
+    service.remember_flight(entry.flight_id, verdict.position)
     reply = OutcomeReply(booking_id(flight_key, quote_id) if booked else None, verdict.left, verdict.position)
     return Answer(200, _encoder.encode(reply))
 
@@ -70,6 +71,7 @@ async def cancel(service: Service, call: Call, booking: str) -> Answer:
     verdict = await claim(service, record, wanted)
     if verdict.code not in ("granted", "again"):
         raise Problem("booking_unknown")
+    service.remember_flight(flight_id, verdict.position)
     return Answer(200, _encoder.encode(CancelReply(verdict.left, verdict.position)))
 
 

@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _ATTACH_EVERY_S = 0.1
 MIN_POSITION_WAIT_S = 0.25
+_OWN_WAIT_S = 0.05
 _SILENT_MS = 3_000
 _RECENT_DECISIONS_MAX = 20_000
 
@@ -66,6 +67,7 @@ class Service:
         self.replays = Replays()
         self.recent_events = RecentEvents()
         self.recent_decisions: OrderedDict[str, int] = OrderedDict()
+        self._recent_flights: OrderedDict[str, int] = OrderedDict()
         self.recent_quotes: OrderedDict[str, QuoteEntry] = OrderedDict()
         self.historian = Historian(settings.home, settings.log_url)
         self._reading = asyncio.Lock()
@@ -182,6 +184,19 @@ class Service:
         self.recent_quotes[quote_id] = entry
         if len(self.recent_quotes) > _RECENT_DECISIONS_MAX:
             self.recent_quotes.popitem(last=False)
+
+    def remember_flight(self, flight_id: str, position: int) -> None:
+        """What this worker has appended about a flight: its next quote of that flight waits until it is learned."""
+        self._recent_flights[flight_id] = position
+        self._recent_flights.move_to_end(flight_id)
+        if len(self._recent_flights) > _RECENT_DECISIONS_MAX:
+            self._recent_flights.popitem(last=False)
+
+    async def seen_own(self, flight_id: str) -> None:
+        """Wait, a moment at most, until this worker's own word about a flight is learned."""
+        position = self._recent_flights.get(flight_id, 0)
+        if self.model.position < position:
+            await self.model.wait_for(position, _OWN_WAIT_S)
 
     async def learned(self, min_position: str) -> None:
         """Wait until this worker has learned up to a position: X-Min-Position. Raises Problem."""

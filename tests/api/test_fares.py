@@ -321,7 +321,9 @@ def test_a_learner_and_a_worker_that_die_lose_no_seat(fares: Running) -> None:
 
     assert eventually(confirm, within_s=120.0), fares.said()[-2_000:]
     assert confirmed["seats_left"] == 1
-    assert eventually(lambda: fares.pid_of("online.learner") != learner)
+    assert eventually(
+        lambda: any("online.learner" in what and pid != learner for pid, what in fares.children().items())
+    )
     reached = eventually(
         lambda: fares.client.get("/v1/state").json()["learned_position"] >= confirmed["position"], within_s=120.0
     )

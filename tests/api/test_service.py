@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import time
+from collections import defaultdict
 from typing import Any
 
 import httpx
@@ -388,13 +389,13 @@ def test_the_document_of_the_api_holds_no_dangling_reference_and_every_example_w
             if content is None:
                 continue
             sent += 1
-            address = re.sub(r"{(\w+)}", lambda found: ids.get(found[1], found[0]), path)
+            address = path.format_map(defaultdict(str, ids))
             reply = service.client.request(method, address, json=content["example"])
             assert str(reply.status_code) in described["responses"], reply.text
             assert reply.is_success, reply.text
             example = described["responses"][str(reply.status_code)]["content"]["application/json"]["example"]
             assert set(example) == set(reply.json())
-            ids |= {name: reply.json()[name] for name in ("quote_id", "booking_id") if name in reply.json()}
+            ids.update({name: reply.json()[name] for name in ("quote_id", "booking_id") if name in reply.json()})
     assert sent >= 4
 
 
