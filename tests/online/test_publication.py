@@ -41,7 +41,7 @@ def test_the_front_side_equals_the_state_after_every_publication(make_stream, sh
         arrays = shown(model)
         assert model.position == state.position
         for column in SERVED:
-            assert np.array_equal(arrays[column.name], state.arrays[column.name]), (first, column.name)
+            assert arrays[column.name].tobytes() == state.arrays[column.name].tobytes(), (first, column.name)
     assert publisher.control[0] > 2, "the stream was meant to make tables grow"
     publisher.close()
 
@@ -54,8 +54,12 @@ def test_a_worker_decides_as_the_state_itself_would(make_stream, folded, shared:
     for k in range(30):
         request = Request(f"decision-{k}", f"u{k}", 5, 1_700_000_900_000, {"device": "tv"})
         record, answer = model.recommend(
-            decision_id=request.decision_id, user_id=request.user_id, n=request.n, at_ms=request.at_ms,
-            received_ms=0, context=request.context,
+            decision_id=request.decision_id,
+            user_id=request.user_id,
+            n=request.n,
+            at_ms=request.at_ms,
+            received_ms=0,
+            context=request.context,
         )
         again = Decider(RULES).decide(views, None, request)
         assert record.read_position == state.position
