@@ -37,7 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     solves_per_tick: int = 32  # flights that a record of an idle learner solves
     flights_max: int = 65_536
     markets_max: int = 1_024
-    quotes_max: int = 65_536  # newest quotes, which outcomes are matched with
+    quotes_max: int = 16_384  # newest quotes, which outcomes are matched with; silence longer than that teaches nothing
     claims_max: int = 4_194_304  # seats held, booked or cancelled of the flights that are known
 
     def __post_init__(self) -> None:
