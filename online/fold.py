@@ -14,6 +14,7 @@ from online.fold_kernel import fold_batch
 from online.frame import ACTS, ITEMS_EVICTED, USERS_EVICTED
 from online.journal import touch
 from online.recommendation.catalogue import about, describe
+from online.recommendation.observe import introduce
 from online.records import Act, Begin, Decision, Event, ItemUpsert, Record, Tally
 from online.rows import room
 from online.settings import SLATE_MAX
@@ -102,6 +103,7 @@ class Fold:
             row = state.add_item(key, record.item_id)
         describe(state.views.catalogue, state.settings, row, record)
         state.describe_item(row, about(record))
+        introduce(state.views.learners, row, state.views.frame.watermark_ms[0])
         state.arrays["items.last_position"][row] = position
         touch(state.journal.items, row)
         state.views.frame.position[0] = position

@@ -52,6 +52,7 @@ SERVED: tuple[Column, ...] = tuple(column for column in COLUMNS if column.served
 RINGS = ("seen", "decisions")
 HASHED = ("users", "items", *RINGS)
 TEXTS = ("id_text", "about_text")
+FIXED = ("cells", "cells_start", "cells_rows")  # as the artifact has them: written once for a generation
 NO_ROWS = np.zeros(0, np.int32)
 
 
@@ -249,7 +250,9 @@ class Publisher:
         for name, journal in zip(state.journal._fields, state.journal, strict=True):
             taken(journal)
             self._before[name] = NO_ROWS
-        self._copies = [_copy_plan(column, state.arrays[column.name], sides) for column in SERVED]
+        self._copies = [
+            _copy_plan(column, state.arrays[column.name], sides) for column in SERVED if column.table not in FIXED
+        ]
         for side in (0, 1):
             self._note_counts(side)
         self._state_generation = state.generation

@@ -32,7 +32,7 @@ from online.fold_kernel import fold_batch
 from online.interactions import Interactions, read_interactions
 from online.recommendation.feeding import Feed, fold_interactions, import_settings
 from online.recommendation.layout import Learners, UserArrays
-from online.recommendation.ranking import SHORTLIST, rank
+from online.recommendation.ranking import SHORTLIST, Open, rank
 from online.recommendation.settings import Settings as RecommendationSettings
 from online.records import Act
 from online.rows import find_row
@@ -404,6 +404,7 @@ class Runner:
             state.arrays["users.budget"],
             state.arrays["users.budget_at_ms"],
             state.arrays["items.last_position"],
+            views.catalogue,
             views.decisions,
             views.slots,
             state.journal,
@@ -449,39 +450,21 @@ def _link(user: Any, first: int, last: int, last_of: Any, before: Any) -> None:
 
 
 @njit(cache=True)
-def rank_of(scores: Any, allowed: Any, count: int, target: int, pool: Any, pooled: int, shown: Any) -> int:
-    """The target's place among the first `count` rows that are allowed, ties against it; the top 10 are counted.
+def rank_of(scores: Any, count: int, target: int, pool: Any, pooled: int, shown: Any) -> int:
+    """The target's place among the best, ties against it; one that is not there ranks last. The top 10 are counted.
 
-    pool[:pooled]: the best rows, in order; they rank before all others. A score that is no number ranks last.
+    pool[:pooled]: the best rows of `count`, in order.
     """
     for at in range(min(pooled, TOP)):
         shown[pool[at]] += 1
-    goal = scores[target]
-    if goal != goal:
-        return count
-    rank = 1
     inside = False
+    place = 1
     for at in range(pooled):
         if pool[at] == target:
             inside = True
-        elif scores[pool[at]] >= goal:
-            rank += 1
-    if inside:
-        return rank
-    rank = 1 + pooled
-    for at in range(pooled):
-        allowed[pool[at]] = False
-    for row in range(count):
-        if allowed[row] and row != target and scores[row] >= goal:
-            rank += 1
-    return rank
-
-
-@njit(cache=True)
-def _allow(allowed: Any, stamp: Any, excluded: int, count: int) -> None:
-    """All rows but those that hold the stamp `excluded`."""
-    for row in range(count):
-        allowed[row] = stamp[row] != excluded
+        elif scores[pool[at]] >= scores[target]:
+            place += 1
+    return place if inside else count
 
 
 @njit(cache=True)
@@ -497,6 +480,7 @@ def rank_and_fold(
     users_budget: Any,
     users_budget_at_ms: Any,
     items_last_position: Any,
+    catalogue: Any,
     decisions: Any,
     slots: Any,
     journal: Any,
@@ -527,7 +511,7 @@ def rank_and_fold(
 ) -> int:
     """Rows start … start + n - 1: each group is ranked as a whole, then its rows are folded one by one."""
     pool = np.zeros(SHORTLIST, np.int64)
-    allowed = np.zeros(scores.shape[0], np.bool_)
+    given = np.zeros(0, np.int64)
     known_users = still.users.taken.shape[0]
     for b in range(n):
         x = start + b
@@ -555,16 +539,19 @@ def rank_and_fold(
                 if not hopeless and stamp[target] == y:
                     hopeless = True
                 row = find_row(users, user_key[user[y]])
-                _allow(allowed, stamp, y, count)
-                pooled = rank(learners, row, at_ms[y], context[y], count, allowed, scores, pool)
-                place = rank_of(scores, allowed, count, max(target, 0), pool, pooled, followed_shown)
+                rows = Open(catalogue, items.key, items.key, stamp)
+                pooled = rank(
+                    learners, rows, y, given, False, row, at_ms[y], context[y], count, scores, pool, SHORTLIST
+                )
+                place = rank_of(scores, count, target, pool, pooled, followed_shown)
                 if not hopeless:
                     followed_rank[out] = place
                 if both:
                     row = row if row < known_users else -1
-                    _allow(allowed, stamp, y, count)
-                    pooled = rank(still, row, at_ms[y], context[y], count, allowed, scores, pool)
-                    place = rank_of(scores, allowed, count, max(target, 0), pool, pooled, frozen_shown)
+                    pooled = rank(
+                        still, rows, y, given, False, row, at_ms[y], context[y], count, scores, pool, SHORTLIST
+                    )
+                    place = rank_of(scores, count, target, pool, pooled, frozen_shown)
                     if not hopeless:
                         frozen_rank[out] = place
         reached = fold_batch(
