@@ -17,6 +17,7 @@ from online.journal import touch
 from online.pricing.fold import PricingFold
 from online.pricing.records import Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
 from online.recommendation.catalogue import about, describe
+from online.recommendation.observe import introduce
 from online.records import Act, Begin, Decision, Erased, Event, ItemUpsert, Record, Tally
 from online.rows import room
 from online.settings import SLATE_MAX
@@ -126,6 +127,7 @@ class Fold:
             row = state.add_item(key, record.item_id)
         describe(state.views.catalogue, state.settings, row, record)
         state.describe_item(row, about(record))
+        introduce(state.views.learners, row, state.views.frame.watermark_ms[0])
         state.arrays["items.last_position"][row] = position
         touch(state.journal.items, row)
         state.views.frame.position[0] = position

@@ -32,7 +32,7 @@ from online.fold_kernel import fold_batch
 from online.interactions import Interactions, read_interactions
 from online.recommendation.feeding import Feed, fold_interactions, import_settings
 from online.recommendation.layout import Learners, UserArrays
-from online.recommendation.score import score_all
+from online.recommendation.ranking import SHORTLIST, Open, rank
 from online.recommendation.settings import Settings as RecommendationSettings
 from online.records import Act
 from online.rows import find_row
@@ -404,6 +404,7 @@ class Runner:
             state.arrays["users.budget"],
             state.arrays["users.budget_at_ms"],
             state.arrays["items.last_position"],
+            views.catalogue,
             views.decisions,
             views.slots,
             state.journal,
@@ -449,36 +450,21 @@ def _link(user: Any, first: int, last: int, last_of: Any, before: Any) -> None:
 
 
 @njit(cache=True)
-def rank_of(
-    scores: Any, count: int, target: int, excluded: Any, stamp: int, shown: Any, best: Any, best_score: Any
-) -> int:
-    """The target's place among the first `count` rows but the excluded ones, ties against it; its top-10 is counted.
+def rank_of(scores: Any, count: int, target: int, pool: Any, pooled: int, shown: Any) -> int:
+    """The target's place among the best, ties against it; one that is not there ranks last. The top 10 are counted.
 
-    excluded: i8 [rows], a row that holds `stamp` stays out. A score that is no number ranks last.
+    pool[:pooled]: the best rows of `count`, in order.
     """
-    goal = scores[target]
-    rank = 1
-    held = 0
-    for row in range(count):
-        if excluded[row] == stamp:
-            continue
-        score = scores[row]
-        if row != target and score >= goal:
-            rank += 1
-        if held == TOP and not score > best_score[TOP - 1]:
-            continue
-        at = held if held < TOP else TOP - 1
-        while at > 0 and best_score[at - 1] < score:
-            best[at] = best[at - 1]
-            best_score[at] = best_score[at - 1]
-            at -= 1
-        best[at] = row
-        best_score[at] = score
-        if held < TOP:
-            held += 1
-    for at in range(held):
-        shown[best[at]] += 1
-    return rank if goal == goal else count
+    for at in range(min(pooled, TOP)):
+        shown[pool[at]] += 1
+    inside = False
+    place = 1
+    for at in range(pooled):
+        if pool[at] == target:
+            inside = True
+        elif scores[pool[at]] >= scores[target]:
+            place += 1
+    return place if inside else count
 
 
 @njit(cache=True)
@@ -494,6 +480,7 @@ def rank_and_fold(
     users_budget: Any,
     users_budget_at_ms: Any,
     items_last_position: Any,
+    catalogue: Any,
     decisions: Any,
     slots: Any,
     journal: Any,
@@ -523,8 +510,8 @@ def rank_and_fold(
     frozen_shown: Any,
 ) -> int:
     """Rows start … start + n - 1: each group is ranked as a whole, then its rows are folded one by one."""
-    best = np.zeros(TOP, np.int64)
-    best_score = np.zeros(TOP, np.float32)
+    pool = np.zeros(SHORTLIST, np.int64)
+    given = np.zeros(0, np.int64)
     known_users = still.users.taken.shape[0]
     for b in range(n):
         x = start + b
@@ -552,15 +539,21 @@ def rank_and_fold(
                 if not hopeless and stamp[target] == y:
                     hopeless = True
                 row = find_row(users, user_key[user[y]])
-                score_all(learners, row, at_ms[y], context[y], count, scores)
-                rank = rank_of(scores, count, max(target, 0), stamp, y, followed_shown, best, best_score)
+                rows = Open(catalogue, items.key, items.key, stamp)
+                pooled = rank(
+                    learners, rows, y, given, False, row, at_ms[y], context[y], count, scores, pool, SHORTLIST
+                )
+                place = rank_of(scores, count, target, pool, pooled, followed_shown)
                 if not hopeless:
-                    followed_rank[out] = rank
+                    followed_rank[out] = place
                 if both:
-                    score_all(still, row if row < known_users else -1, at_ms[y], context[y], count, scores)
-                    rank = rank_of(scores, count, max(target, 0), stamp, y, frozen_shown, best, best_score)
+                    row = row if row < known_users else -1
+                    pooled = rank(
+                        still, rows, y, given, False, row, at_ms[y], context[y], count, scores, pool, SHORTLIST
+                    )
+                    place = rank_of(scores, count, target, pool, pooled, frozen_shown)
                     if not hopeless:
-                        frozen_rank[out] = rank
+                        frozen_rank[out] = place
         reached = fold_batch(
             frame,
             seen,
