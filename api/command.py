@@ -121,18 +121,26 @@ def up(
     """
     from api.children import Interrupted
     from api.supervisor import Options, StartRefused, Supervisor
-    from online.artifact import ArtifactCorrupt, ArtifactMissing
+    from online.artifact import ArtifactCorrupt, ArtifactMissing, artifact_kind
     from online.log import LogError
 
-    if artifact is not None and len(artifact) > 1:
-        refuse("one artifact at a time for now: recommendation", USAGE)
+    folders: dict[str, Path] = {}
+    try:
+        for folder in artifact or ():
+            kind = artifact_kind(folder)
+            if kind in folders:
+                refuse(f"{folders[kind]} and {folder} are both for {kind}: one artifact per domain", USAGE)
+            folders[kind] = folder
+    except (ArtifactCorrupt, ArtifactMissing) as error:
+        refuse(str(error), MISSING)
     options = Options(
         home=home,
         host=host,
         port=port,
         workers=workers,
         redis_url=redis_url,
-        artifact=artifact[0] if artifact else None,
+        artifact=folders.get("recommendation"),
+        pricing_artifact=folders.get("pricing"),
         settings=settings,
         snapshot_every_s=snapshot_every,
     )
@@ -152,7 +160,8 @@ def _tell_address(address: "Address", *, as_json: bool) -> None:
         as_json=as_json,
         text=f"API        {address.url}\ndocs       {address.docs}\ndashboard  {address.dashboard}",
     )
-    say(f"home {address.home}, artifact {address.artifact or 'none'}; Ctrl-C stops it")
+    artifacts = f"artifacts: recommendation {address.artifact or 'none'}, pricing {address.pricing_artifact or 'none'}"
+    say(f"home {address.home}; {artifacts}; Ctrl-C stops it")
 
 
 def verify(

@@ -83,6 +83,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     created_ms: int
     environment: dict[str, str]
     counters: dict[str, int]
+    pricing_artifact_id: str = ""
 
 
 def environment() -> dict[str, str]:
@@ -122,7 +123,7 @@ def write_snapshot(
         base, parts = _difference(folder, parent, arrays)
         content = save({name: np.ascontiguousarray(array) for name, array in parts.items()})
         checksum = blake3(content).hexdigest()
-        identity = f"{state.artifact_id}|{state.position}|{digest}|{planned}"
+        identity = f"{state.artifact_id}|{state.pricing_artifact_id}|{state.position}|{digest}|{planned}"
         snapshot = Snapshot(
             format=FORMAT,
             id=blake3(identity.encode()).hexdigest()[:16],
@@ -148,6 +149,7 @@ def write_snapshot(
             created_ms=time.time_ns() // 1_000_000,
             environment=environment(),
             counters=counters,
+            pricing_artifact_id=state.pricing_artifact_id,
         )
         path = folder / f"{snapshot.id}.json"
         if path.exists():  # the same state at the same place: what it was called stays
@@ -198,17 +200,19 @@ def read_manifest(path: Path) -> Snapshot:
     return snapshot
 
 
-def load_snapshot(folder: Path, snapshot: Snapshot, artifact: Artifact | None) -> State:
+def load_snapshot(
+    folder: Path, snapshot: Snapshot, artifact: Artifact | None, *, pricing: Artifact | None = None
+) -> State:
     """The state of a snapshot. Raises SnapshotCorrupt and SnapshotForeign; never a part of a state."""
     if snapshot.schema != SCHEMA:
         raise SnapshotForeign(f"snapshot {snapshot.id} has schema {snapshot.schema}; this version reads {SCHEMA}")
-    artifact_id = artifact.id if artifact else ""
-    if snapshot.artifact_id != artifact_id:
-        raise SnapshotForeign(
-            f"snapshot {snapshot.id} is of artifact {snapshot.artifact_id or 'none'}, not {artifact_id or 'none'}"
-        )
+    for found, given in ((snapshot.artifact_id, artifact), (snapshot.pricing_artifact_id, pricing)):
+        if found != (given.id if given else ""):
+            raise SnapshotForeign(
+                f"snapshot {snapshot.id} is of artifact {found or 'none'}, not {given.id if given else 'none'}"
+            )
     path = folder / snapshot.file
-    state = State(read_settings(snapshot.settings), artifact)
+    state = State(read_settings(snapshot.settings), artifact, pricing=pricing)
     try:
         state.load(load_arrays(folder, snapshot))
     except (KeyError, ValueError, IndexError) as error:
