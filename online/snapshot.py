@@ -191,7 +191,7 @@ def read_manifest(path: Path) -> Snapshot:
         if isinstance(found, dict) and found.get("format") not in (FORMAT, None):
             raise SnapshotForeign(f"{path}: a snapshot of format {found['format']}; this version reads {FORMAT}")
         snapshot = msgspec.convert(found, Snapshot)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SnapshotCorrupt(path, expected="a manifest", actual=f"{len(content)} bytes: {error}") from error
     if (actual := _root(snapshot)) != snapshot.root:
         raise SnapshotCorrupt(path, expected=f"root {snapshot.root}", actual=f"root {actual}")
