@@ -86,7 +86,7 @@ class Past:
         """The id of an artifact that is named by it, or by a folder: then it is copied into the home first."""
         kept = self._home / "artifacts"
         try:
-            if not (kept / named).is_dir():
+            if Path(named).name != named or not (kept / named).is_dir():
                 artifact = read_artifact(Path(named))
                 keep_artifact(Path(named), kept / artifact.id)
                 named = artifact.id
