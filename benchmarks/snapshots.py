@@ -1,4 +1,4 @@
-"""What a snapshot costs: writing against the same bytes written raw, one percent of change, the learner's pause, loading.
+"""What a snapshot costs: against the same bytes written raw, for one percent of change, in the learner's pause.
 
     python benchmarks/snapshots.py [--users 60000] [--items 20000]
 
@@ -9,6 +9,8 @@ fork of this process, which holds the state and what a learner holds beside it.
 import argparse
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +22,7 @@ from online.fold import Fold
 from online.history import Entries, History
 from online.records import Begin, Event, Record, encode
 from online.settings import Settings, settings_text
-from online.snapshot import load_snapshot, write_snapshot
+from online.snapshot import find_snapshot, load_snapshot, write_snapshot
 from online.state import State
 
 SETTINGS = Settings()
@@ -78,11 +80,24 @@ def fork_pause() -> float:
     return pause
 
 
+def tell_pause(folder: Path, snapshot: str) -> None:
+    """In a process that holds the state and no more, as a learner does."""
+    state = load_snapshot(folder, find_snapshot(folder, snapshot), None)
+    pauses = [fork_pause() * 1e3 for _ in range(21)]
+    print(f"the learner's pause: {statistics.median(pauses):.2f} ms, {max(pauses):.2f} at most of {len(pauses)}")
+    assert state.position
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pause", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--snapshot", help=argparse.SUPPRESS)
     parser.add_argument("--users", type=int, default=60_000)
     parser.add_argument("--items", type=int, default=20_000)
     options = parser.parse_args()
+    if options.pause:
+        tell_pause(options.pause, options.snapshot)
+        return
     chance = np.random.Generator(np.random.Philox(key=1))
     records: list[Record] = [Begin(1, "", 0, settings_text(SETTINGS), 0)]
     records += events(0, options.users + 20_000, options.users, options.items, chance)
@@ -92,7 +107,7 @@ def main() -> None:
     seconds = timed(lambda: fold.entries(enumerate(records[1_025:], start=1_026)))
     print(f"folded {len(records):,} records, {(len(records) - 1_025) / seconds:,.0f}/s on one core")
     with tempfile.TemporaryDirectory() as folder:
-        wholes, raws, parts, pauses = [], [], [], []
+        wholes, raws, parts = [], [], []
         for k in range(ROUNDS):
             place = Path(folder) / f"{k}"
             began = time.perf_counter()
@@ -100,7 +115,6 @@ def main() -> None:
             wholes.append(time.perf_counter() - began)
             content = (place / whole.file).read_bytes()
             raws.append(timed(lambda c=content: raw_write(place / "raw", c)))
-            pauses.append(fork_pause())
             more = events(len(records), options.users // 100, options.users, options.items, chance)
             fold.entries(enumerate(more, start=state.position + 1))
             records += more
@@ -116,7 +130,8 @@ def main() -> None:
             f"{options.users // 100} users with one event more (1 %): {part.bytes / 1e6:.2f} MB, "
             f"{part.bytes / whole.bytes:.1%} of the whole, {statistics.median(parts) * 1e3:.0f} ms beside the fold"
         )
-        print(f"the learner's pause: {statistics.median(pauses) * 1e3:.2f} ms (of {max(pauses) * 1e3:.2f} at most)")
+        lean = [sys.executable, __file__, "--pause", f"{folder}/0", "--snapshot", whole.id]
+        print(subprocess.run(lean, check=True, capture_output=True, text=True).stdout.strip())
         print(f"loading that difference and its base, every byte verified: {loads * 1e3:.0f} ms")
         history = History(Records([encode(record) for record in records]), lambda _: None, snapshots=Path(folder) / "0")
         target = len(records)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from online.log import LogReader
 from tests.api.conftest import ROOT, Running, eventually
 
 Start = Callable[..., Running]
@@ -227,6 +229,46 @@ def test_an_erased_user_is_nowhere_any_more_and_the_service_never_saw_them(start
             assert ghost["user_id"].encode() not in path.read_bytes(), path
     restarted = start_service("home")
     assert state(restarted)["digest"] == erased.json()["digest"]
+
+
+def test_an_archived_past_is_travelled_like_any_other(start_service: Start) -> None:
+    service = start_service("home", "--log-kept", "1000", "--snapshot-every", "1")
+    service.fill(items=40, users=17)
+    decided = use(service, 20)
+    for k in range(5):
+        events = [
+            {"event_id": f"m{k}-{n}", "event_type": "play", "user_id": f"u{n % 17}", "item_id": f"i{n * k % 40}"}
+            for n in range(600)
+        ]
+        assert service.client.post("/v1/events", json={"events": events}).status_code == 202
+    reader = LogReader(service.address["log_url"])
+
+    def trimmed() -> bool:
+        use(service, 1, seed=10_000 + int(time.monotonic() * 1e3) % 10**6)
+        return reader.first() > 1_000
+
+    assert eventually(trimmed, within_s=90.0), service.said()[-2000:]
+    reader.close()
+    before = state(service)
+    assert service.client.post(f"/v1/decisions/{decided[3]}/reproduce", timeout=120.0).json()["identical"]
+    assert perennial(service.home, "reproduce", decided[0], "--from-artifact")["identical"]
+    verified = perennial(service.home, "verify")
+    assert verified["identical"] and verified["archived"] >= 1_000 and verified["archive_digest"]
+    cut = rollback(service, without={"users": ["u4"]})
+    assert rollback(service, to={"position": cut["from"]})["digest"] == before["digest"]
+    body = {"act": "erase", "user_id": "u5", "reason": "asked for"}
+    erased = service.client.post("/v1/acts", json=body, timeout=120.0)
+    assert erased.status_code == 200, erased.text
+    assert perennial(service.home, "verify")["identical"]
+    digest = state(service)["digest"]
+    service.stop()
+    segment = sorted((service.home / "archive").glob("*.parquet"))[0]
+    restarted = start_service("home")
+    assert state(restarted)["digest"] == digest
+    content = bytearray(segment.read_bytes())
+    content[200] ^= 1
+    segment.write_bytes(content)
+    assert segment.name in perennial(restarted.home, "verify", code=1)
 
 
 def pretrained(folder: Path, *, step: int) -> Path:

@@ -34,7 +34,7 @@ from online.state import State
 RULES = Settings(
     attribution_window_s=600, event_ids_max=64, decisions_max=32, slots_max=800, users_max=64, items_max=400
 )
-MUTATIONS = int(os.environ.get("PERENNIAL_MUTATIONS", "150"))
+MUTATIONS = int(os.environ.get("PERENNIAL_MUTATIONS", "100"))
 
 
 def chain(make_stream, folder: Path, seed: int, places: list[int], length: int = 300) -> list[tuple[Snapshot, str]]:
@@ -49,7 +49,7 @@ def chain(make_stream, folder: Path, seed: int, places: list[int], length: int =
     return taken
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**32), places=st.lists(st.integers(1, 300), min_size=2, max_size=14))
 def test_differences_on_top_of_each_other_give_every_state_back(
     make_stream, tmp_path_factory, seed: int, places: list[int]
