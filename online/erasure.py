@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from online.archive import Archive
 from online.durable import write_durably
+from online.failpoint import failpoint
 from online.history import History
 from online.lineage import Arguments, Lineage, Sieve
 from online.log.rewrite import replace_records
@@ -55,6 +56,7 @@ def finish_erasure(
     if gone:
         replaced = {at: encode(Erased(ms)) for at, (ms, _) in gone.items()}
         replace_records(client, replaced, progress=progress)
+        failpoint("erasure.replaced")
         Archive(home / "archive").replace(replaced)
     removed = _remove_snapshots(home / "snapshots", told, position)
     digest = blake3()

@@ -20,6 +20,7 @@ import numpy as np
 
 from online.archive import KEPT, SEGMENT, archive_until, open_log, trim
 from online.artifact import Artifact, ArtifactCorrupt, ArtifactMissing, read_artifact
+from online.failpoint import failpoint
 from online.fold import LogForeign
 from online.frame import COUNTERS
 from online.history import History, Timeline, artifacts_of
@@ -194,6 +195,7 @@ class Learner:
                 continue
             if entries:
                 records = self._fold(entries, control)
+                failpoint("learner.folded")
                 if self.timeline.switched != switched:
                     switched = self.timeline.switched
                     self._switch(publisher, url)
@@ -201,6 +203,7 @@ class Learner:
                 if wait > 0:
                     time.sleep(wait)
                 publisher.publish()
+                failpoint("learner.published")
                 published = time.monotonic()
                 self._measure(records, control)
                 self.monitor.update()
@@ -222,6 +225,7 @@ class Learner:
         publisher.lineage_at = changed_at
         publisher.adopt(self.state)
         self.monitor = Monitor(self.state)
+        failpoint("learner.switched")
         _say(f"act at position {changed_at} changed the past: folded again, now at position {self.state.position}")
         self.snapshot_beside("a new past", url)
 
@@ -277,6 +281,7 @@ class Learner:
         log = open_log(url, self.home)  # of its own: this may run in a copy of the process that reads
         try:
             archive_until(log, position, segment=max(1_000, min(SEGMENT, self.log_kept // 2)))
+            failpoint("archive.archived")
             with connect(url) as client:
                 gone = trim(client, log.archive, snapshot=position, head=log.head(), kept=self.log_kept)
         finally:
