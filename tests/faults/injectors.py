@@ -1,11 +1,11 @@
 """Faults for tests of anything that promises to keep what it acknowledged; no containers, no root.
 
-    kill, pause            SIGKILL; SIGSTOP for a while
-    failpoint              the environment under which a process kills itself at a named place (`online.failpoint`)
-    build_fsync_library    a preloaded library that makes syncs slow and notes what was synced
-    cut_power              takes away what was not, but for a torn piece
-    UnreliableRelay        TCP or unix sockets in between that lose, delay and double replies
-    no_room                a process that may write files of so many bytes and no more
+kill, pause            SIGKILL; SIGSTOP for a while
+failpoint              the environment under which a process kills itself at a named place (`online.failpoint`)
+build_fsync_library    a preloaded library that makes syncs slow and notes what was synced
+cut_power              takes away what was not, but for a torn piece
+UnreliableRelay        a socket in between that loses and delays replies
+no_room                a process that may write files of so many bytes and no more
 """
 
 import asyncio
@@ -84,17 +84,15 @@ def no_room(bytes_: int) -> Iterator[None]:
 
 
 class UnreliableRelay:
-    """Between clients and a server, on a unix socket of its own: replies are lost (and the connection with them),
-    delayed, or sent twice, by chance of a seed. `async with` it; `url` is what clients connect to."""
+    """Between clients and a server, on a unix socket of its own: replies are lost (and the connection with them) or
+    delayed, by chance of a seed; what was asked is then asked again. `async with` it; `url` is what clients connect to."""
 
-    def __init__(
-        self, path: Path, upstream: str, *, seed: int, lose: float = 0.0, delay: float = 0.0, double: float = 0.0
-    ) -> None:
+    def __init__(self, path: Path, upstream: str, *, seed: int, lose: float = 0.0, delay: float = 0.0) -> None:
         self.url = f"unix://{path}"
         self._path, self._upstream = path, upstream
         self._chance = random.Random(seed)
-        self._lose, self._delay, self._double = lose, delay, double
-        self.lost = self.delayed = self.doubled = 0
+        self._lose, self._delay = lose, delay
+        self.lost = self.delayed = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -124,9 +122,6 @@ class UnreliableRelay:
                 if drawn < self._lose + self._delay:
                     self.delayed += 1
                     await asyncio.sleep(self._chance.uniform(0.01, 0.3))
-                elif drawn < self._lose + self._delay + self._double:
-                    self.doubled += 1
-                    writer.write(piece)
                 writer.write(piece)
                 await writer.drain()
         except (ConnectionError, asyncio.CancelledError):
