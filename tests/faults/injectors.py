@@ -85,7 +85,7 @@ def no_room(bytes_: int) -> Iterator[None]:
 
 class UnreliableRelay:
     """Between clients and a server, on a unix socket of its own: replies are lost (and the connection with them) or
-    delayed, by chance of a seed; what was asked is then asked again. `async with` it; `url` is what clients connect to."""
+    delayed, by chance of a seed; whoever asked asks again. `async with` it; `url` is what clients connect to."""
 
     def __init__(self, path: Path, upstream: str, *, seed: int, lose: float = 0.0, delay: float = 0.0) -> None:
         self.url = f"unix://{path}"
