@@ -13,7 +13,7 @@ TRIALS ?= 300
 PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test torture lint bench lock clean
+.PHONY: help setup demo test torture lint bench oversell fuzz lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ bench: $(VENV)/.installed-bench  ## every measurement of benchmarks/, one after 
 $(VENV)/.installed-bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-build-isolation --config-settings editable_mode=compat -e '.[bench]'
 	@touch $@
+
+oversell: $(STAMP)  ## 300 crowds on few seats, with crashes: none sold twice, none lost
+	PERENNIAL_OVERSELL_ROUNDS=300 $(BIN)/python -m pytest -q -s tests/online/pricing/test_oversell.py
+
+fuzz: $(STAMP)  ## 1,000,000 fares under made-up rules: none outside them
+	PERENNIAL_FUZZ_FARES=1000000 $(BIN)/python -m pytest -q tests/online/pricing/test_rules.py
 
 lock: $(STAMP)  ## resolve requirements.lock and requirements-dev.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

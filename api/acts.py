@@ -9,17 +9,19 @@ from typing import Any
 import msgspec
 
 from api.body import decode
+from api.fare_rules import preview, rules_change
 from api.idempotency import Answer
 from api.identifiers import clock_ms, id_from_key, make_id
 from api.problems import Fault
 from api.rollbacks import Change, change_past
-from api.schemas import ActReply, ActRequest, Erase, OperatorsAct, Promote, Resume
+from api.schemas import ActReply, Erase, OperatorsAct, Promote, Resume
+from api.schemas_fares import AnyAct, Rules
 from api.service import Call, Service
 from api.values import check_printable, identifier
 from online import records
 from online.lineage import user_key
 
-_decoder: msgspec.json.Decoder[ActRequest] = msgspec.json.Decoder(ActRequest)
+_decoder: msgspec.json.Decoder[AnyAct] = msgspec.json.Decoder(AnyAct)
 _encoder = msgspec.json.Encoder()
 _SAID = {"act", *OperatorsAct.__struct_fields__}
 
@@ -36,6 +38,11 @@ async def act(service: Service, call: Call) -> Answer:
     match asked:
         case Resume(meanwhile="learn"):
             return await change_past(service, call, _change(asked, {"meanwhile": "learn"}))
+        case Rules():
+            change = rules_change(service, asked)
+            if asked.dry_run:
+                return await preview(service, change)
+            return await record(service, call, asked, msgspec.to_builtins(change))
         case Promote():
             return await change_past(service, call, _change(asked, {"artifact": asked.artifact}))
         case Erase():
@@ -57,13 +64,14 @@ def _change(asked: Resume | Promote | Erase, arguments: dict[str, Any]) -> Chang
     )
 
 
-async def record(service: Service, call: Call, asked: OperatorsAct) -> Answer:
-    """Append an act, its own fields as arguments. Raises Problem."""
+async def record(service: Service, call: Call, asked: OperatorsAct, arguments: dict[str, Any] | None = None) -> Answer:
+    """Append an act, its own fields as arguments where none are given. Raises Problem."""
     received_ms = clock_ms()
     key = call.idempotency_key
     act_id = make_id(received_ms) if key is None else id_from_key(service.settings.secret, key, purpose="act")
     fields = msgspec.to_builtins(asked)
-    arguments = {name: value for name, value in fields.items() if name not in _SAID}
+    if arguments is None:
+        arguments = {name: value for name, value in fields.items() if name not in _SAID}
     entry = records.Act(
         act=fields["act"],
         reason=asked.reason,

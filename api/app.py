@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from api import schemas
 from api.acts import act
 from api.decisions import describe
+from api.fare_routes import add_fare_routes
 from api.feedback import take_events
 from api.hot import App, Edge, Headers, read_body
 from api.idempotency import Answer
@@ -34,6 +35,7 @@ from api.readiness import readiness
 from api.recommendations import recommend
 from api.reference import reference_page, reference_script
 from api.reports import experiment, state
+from api.schemas_fares import AnyAct
 from api.service import Answering, Call, Service
 from api.settings import ServiceSettings
 
@@ -72,6 +74,7 @@ def create_app(settings: ServiceSettings) -> App:
     _add_recommendation_routes(app, service)
     _add_act_routes(app, service)
     add_past_routes(app, service, run, check_path)
+    add_fare_routes(app, service, run, check_path)
     _add_reading_routes(app, service)
     _add_health_routes(app, service)
 
@@ -196,7 +199,7 @@ def _add_act_routes(app: FastAPI, service: Service) -> None:
         tags=["operation"],
         response_class=Response,
         openapi_extra=operation(
-            request=schemas.ActRequest,
+            request=AnyAct,
             replies={200: schemas.ActReply},
             problems=(
                 *BODY_PROBLEMS,

@@ -4,21 +4,26 @@ The fold knows where the decisions of its attribution window stand. Older ones a
 id (`online.search`).
 """
 
+from api.fare_decisions import describe_fare
 from api.identifiers import made_at_ms
 from api.problems import Problem
 from api.schemas import DecisionReply, ModelOfDecision, RecommendationReply
+from api.schemas_fares import FareDecisionReply
 from api.service import Service
 from api.values import rfc3339
 from online import records
+from online.pricing.records import Quote
 from online.recommendation.decide import recommended
 from online.search import find_by_time
 
 
-async def describe(service: Service, decision_id: str) -> DecisionReply:
-    """A decision as recorded. Raises Problem: decision_unknown, log_unavailable."""
+async def describe(service: Service, decision_id: str) -> DecisionReply | FareDecisionReply:
+    """A decision as recorded, a slate or a fare. Raises Problem: decision_unknown, log_unavailable."""
     position = await find_position(service, decision_id, search=True)
     payload = None if position is None else await service.entry(position)
     decision = None if payload is None else records.decode(payload)
+    if position is not None and isinstance(decision, Quote) and decision.quote_id == decision_id:
+        return describe_fare(decision, position)
     if position is None or not isinstance(decision, records.Decision) or decision.decision_id != decision_id:
         raise Problem("decision_unknown")
     reply = reply_of(decision)
@@ -63,6 +68,8 @@ async def find_position(service: Service, decision_id: str, *, search: bool) -> 
     model = service.model_if_ready
     if position is None and model is not None:
         position = model.decision_position(decision_id)
+    if position is None and model is not None and (quoted := model.pricing.entry(decision_id)) is not None:
+        position = quoted.position
     if position is None and search:
         made_ms = made_at_ms(decision_id)
         if made_ms is not None:

@@ -10,12 +10,15 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 
 import structlog
 
+from api.fares import quote
 from api.feedback import take_events
 from api.idempotency import Answer
+from api.outcomes import outcome
 from api.problems import MEDIA_TYPE, Problem
 from api.recommendations import recommend
 from api.schemas import BODY_BYTES_MAX
@@ -30,6 +33,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON = b"application/json"
 _REQUEST_ID_MAX = 128
+_QUOTES, _OUTCOME = "/v1/quotes/", "/outcome"
 
 log = structlog.get_logger("perennial.edge")
 
@@ -47,6 +51,7 @@ class Edge:
         self._hot: dict[str, tuple[str, Answering]] = {
             "/v1/recommendations": ("recommendations", recommend),
             "/v1/events": ("events", take_events),
+            "/v1/quotes": ("quotes", quote),
         }
         self._request_ids = RequestIds()
 
@@ -54,7 +59,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        hot = self._hot.get(scope["path"]) if scope["method"] == "POST" else None
+        hot = self._answering(scope["path"]) if scope["method"] == "POST" else None
         if hot is None:
             await self._pass(scope, receive, send)
             return
@@ -71,7 +76,9 @@ class Edge:
                 idempotency_key=headers.text(b"idempotency-key"),
                 min_position=headers.text(b"x-min-position"),
             )
-            answer = await self._service.once(name, call, answering)
+            # One key may stand for one outcome of each quote.
+            address = scope["path"] if name == "outcomes" else name
+            answer = await self._service.once(address, call, answering)
             await respond(send, answer, request_id)
             status = answer.status
         except Problem as problem:
@@ -84,6 +91,14 @@ class Edge:
             await refuse(send, Problem("internal"), request_id)
             status = 500
         self._service.metrics.answered(name, status, time.perf_counter() - started)
+
+    def _answering(self, path: str) -> tuple[str, Answering] | None:
+        """The name of a hot call and what answers it; None for all others."""
+        if path.startswith(_QUOTES) and path.endswith(_OUTCOME):
+            quote_id = path[len(_QUOTES) : -len(_OUTCOME)]
+            if quote_id and "/" not in quote_id:
+                return "outcomes", partial(outcome, quote_id=quote_id)
+        return self._hot.get(path)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()

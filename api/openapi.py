@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 
 from api import schemas
+from api.openapi_fares import FARE_EXAMPLES
 from api.openapi_past import PAST_EXAMPLES
 from api.problems import CATALOGUE, ProblemBody
+from api.schemas_fares import AnyAct
 
 _EVENT = {
     "event_id": "e-1",
@@ -33,7 +35,7 @@ EXAMPLES: dict[Any, dict[str, Any]] = {
             {"item_id": "film-18", "title": "Summer House", "features": {"genre": ["comedy"]}},
         ]
     },
-    schemas.ActRequest: {"act": "resume", "reason": "the import of last night is through", "author": "ada"},
+    AnyAct: {"act": "resume", "reason": "the import of last night is through", "author": "ada"},
     schemas.ActReply: {"act_id": "0194bd2e-7c00-7d3a-9f00-3b6f0c2a9e12", "act": "resume", "position": 4187},
     schemas.RecommendationReply: {
         "decision_id": "0194bd2e-7c00-7d3a-9f00-3b6f0c2a9e11",
@@ -118,6 +120,7 @@ EXAMPLES: dict[Any, dict[str, Any]] = {
     schemas.LiveReply: {"live": True, "pid": 4711},
 }
 EXAMPLES.update(PAST_EXAMPLES)
+EXAMPLES.update(FARE_EXAMPLES)
 
 REQUEST_ID_HEADER = {
     "name": "X-Request-ID",

@@ -53,6 +53,24 @@ CATALOGUE: dict[str, Kind] = {
             "Use the decision_id of an answer; decisions leave with the log's retention.",
         ),
         Kind(
+            "flight_unknown",
+            404,
+            "No such flight",
+            "Say what the flight is first: PUT /v1/flights/{flight_id}.",
+        ),
+        Kind(
+            "quote_unknown",
+            404,
+            "No such quote",
+            "Use the quote_id of an answer to POST /v1/quotes.",
+        ),
+        Kind(
+            "booking_unknown",
+            404,
+            "No such booking",
+            "Use the booking_id of an answer to POST /v1/quotes/{quote_id}/outcome.",
+        ),
+        Kind(
             "snapshot_unknown",
             404,
             "No such snapshot",
@@ -74,6 +92,30 @@ CATALOGUE: dict[str, Kind] = {
             409,
             "This decision_id has been used for another request",
             "Send a new decision_id, or none: then one is made.",
+        ),
+        Kind(
+            "sold_out",
+            409,
+            "No seat is left",
+            "Ask for another flight, or again when a booking was cancelled or a hold has ended.",
+        ),
+        Kind(
+            "outcome_conflict",
+            409,
+            "This quote has another outcome already",
+            "A booked quote is given back by POST /v1/bookings/{booking_id}/cancel; a new booking takes a new quote.",
+        ),
+        Kind(
+            "capacity_in_use",
+            409,
+            "More seats are booked or held than this capacity",
+            "Cancel bookings first, or let holds end.",
+        ),
+        Kind(
+            "quote_expired",
+            410,
+            "The quote has expired",
+            "Ask for a new one: POST /v1/quotes.",
         ),
         Kind(
             "history_refused",
@@ -131,6 +173,12 @@ CATALOGUE: dict[str, Kind] = {
             "This worker has not learned up to X-Min-Position yet",
             "Ask again after `Retry-After` seconds, or leave the header out.",
         ),
+        Kind(
+            "seats_unknown",
+            503,
+            "The log's server does not know this flight's seats",
+            "The learner counts them again from the log at its next start.",
+        ),
         # What can be wrong with one event or one item of a batch; it rejects itself, not the batch.
         Kind("wrong_type", 422, "A field has the wrong type", "See the schema of the call in /docs."),
         Kind("missing_field", 422, "A required field is missing", "See the schema of the call in /docs."),
@@ -140,6 +188,20 @@ CATALOGUE: dict[str, Kind] = {
             "A field is not known",
             "Check its spelling in /docs; what was known about the moment goes into `context`.",
         ),
+        Kind(
+            "personal_data",
+            422,
+            "No personal data sets a price",
+            "Leave the field out: a fare depends on the flight and on what is asked for, never on who asks.",
+        ),
+        Kind(
+            "unknown_feature",
+            422,
+            "The model does not know this feature",
+            "Send features that its history had as `feature_*` columns; a missing one counts as its usual value.",
+        ),
+        Kind("rule_invalid", 422, "A rule cannot be applied", "See the rule's kind in docs/architecture.md."),
+        Kind("unknown_rule", 422, "No such rule", "GET /v1/rules lists those in force."),
         Kind(
             "unknown_event_type",
             422,

@@ -19,8 +19,6 @@ from api.values import context_of, event_time_ms, identifier, identifiers
 from online import records
 from online.log import LogError
 
-_MIN_POSITION_WAIT_S = 0.25
-
 _decoder = msgspec.json.Decoder(RecommendationRequest)
 _encoder = msgspec.json.Encoder()
 
@@ -43,7 +41,7 @@ async def recommend(service: Service, call: Call) -> Answer:
     question, decision_id = _read(call.body, received_ms)
     model = service.model
     if call.min_position is not None:
-        await _wait_for(service, call.min_position)
+        await service.learned(call.min_position)
     if decision_id is None and call.idempotency_key is not None:
         decision_id = id_from_key(service.settings.secret, call.idempotency_key, purpose="decision")
     if decision_id is None:
@@ -120,17 +118,6 @@ def _proved_single(request: RecommendationRequest, body: bytes) -> bool:
         for name, text in request.context.items():
             colons += name.count(":") + (text.count(":") if type(text) is str else 0)
     return keys_are_single(body, keys=keys, colons_in_strings=colons)
-
-
-async def _wait_for(service: Service, min_position: str) -> None:
-    if not (min_position.isascii() and min_position.isdigit() and len(min_position) <= 18):
-        raise Problem("header_invalid", "X-Min-Position is a log position: a whole number.")
-    position = int(min_position)
-    model = service.model
-    if model.position >= position:
-        return
-    if not await model.wait_for(position, _MIN_POSITION_WAIT_S):
-        raise Problem("learner_behind", retry_after_s=1)
 
 
 async def _earlier(service: Service, decision_id: str, question: Question) -> Answer | None:

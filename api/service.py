@@ -25,10 +25,13 @@ from online import records
 from online.archive import open_log
 from online.live import LearnerNotReady, LiveModel
 from online.log import LogError, LogReader, LogUnavailable, LogWriter
+from online.pricing.live import QuoteEntry
 
 T = TypeVar("T")
 
 _ATTACH_EVERY_S = 0.1
+MIN_POSITION_WAIT_S = 0.25
+_OWN_WAIT_S = 0.05
 _SILENT_MS = 3_000
 _RECENT_DECISIONS_MAX = 20_000
 
@@ -65,6 +68,8 @@ class Service:
         self.replays = Replays()
         self.recent_events = RecentEvents()
         self.recent_decisions: OrderedDict[str, int] = OrderedDict()
+        self._recent_flights: OrderedDict[str, int] = OrderedDict()
+        self.recent_quotes: OrderedDict[str, QuoteEntry] = OrderedDict()
         self.historian = Historian(settings.home, settings.log_url)
         self._reading = asyncio.Lock()
         self._model: LiveModel | None = None
@@ -175,6 +180,38 @@ class Service:
         if len(self.recent_decisions) > _RECENT_DECISIONS_MAX:
             self.recent_decisions.popitem(last=False)
 
+    def remember_quote(self, quote_id: str, entry: QuoteEntry) -> None:
+        """So that an outcome finds its quote before the fold has reached it."""
+        self.recent_quotes[quote_id] = entry
+        if len(self.recent_quotes) > _RECENT_DECISIONS_MAX:
+            self.recent_quotes.popitem(last=False)
+
+    def remember_flight(self, flight_id: str, position: int) -> None:
+        """What this worker has appended about a flight: its next quote of that flight waits until it is learned."""
+        self._recent_flights[flight_id] = position
+        self._recent_flights.move_to_end(flight_id)
+        if len(self._recent_flights) > _RECENT_DECISIONS_MAX:
+            self._recent_flights.popitem(last=False)
+
+    async def seen_own(self, flight_id: str) -> None:
+        """Wait, a moment at most, until this worker's own word about a flight is learned."""
+        position = self._recent_flights.get(flight_id, 0)
+        if self.model.position < position:
+            await self.model.wait_for(position, _OWN_WAIT_S)
+
+    async def learned(self, min_position: str) -> None:
+        """Wait until this worker has learned up to a position: X-Min-Position. Raises Problem."""
+        if not (min_position.isascii() and min_position.isdigit() and len(min_position) <= 18):
+            raise Problem("header_invalid", "X-Min-Position is a log position: a whole number.")
+        position = int(min_position)
+        if self.model.position < position and not await self.model.wait_for(position, MIN_POSITION_WAIT_S):
+            raise Problem("learner_behind", retry_after_s=1)
+
+    async def caught_up(self, timeout_s: float = MIN_POSITION_WAIT_S) -> bool:
+        """Wait until this worker has learned all that the log holds now; whether it was in time."""
+        head = await self.read(lambda reader: reader.head())
+        return await self.model.wait_for(head, timeout_s)
+
     async def once(self, address: str, call: Call, answer: "Answering") -> Answer:
         """`answer(call)`, or what it answered to the same Idempotency-Key before."""
         if call.idempotency_key is None:
@@ -187,6 +224,7 @@ def _warm(model: LiveModel) -> None:
     now_ms = clock_ms()
     model.recommend(decision_id="warm", user_id="warm", n=1, at_ms=now_ms, received_ms=now_ms)
     model.knows_event("warm")
+    model.pricing.warm()
     model.decision_position("warm")
 
 

@@ -47,13 +47,18 @@ class TrainingProgress:
         self, *, share: float, epoch: int, tokens_per_s: float, loss: float, ndcg: float | None, left_s: float
     ) -> None:
         """share: of the run that is done, 0 to 1; ndcg: of the last validation; left_s: estimated seconds left."""
+        scored = "" if ndcg is None else f" · validation NDCG@10 {ndcg:.4f}"
+        speed = f"{tokens_per_s:,.0f} items/s"
+        self.tell(
+            share=share, text=f"epoch {epoch} · {speed} · loss {loss:.4f}{scored} · {duration(left_s)} left"
+        )
+
+    def tell(self, *, share: float, text: str) -> None:
+        """share: of the run that is done, 0 to 1; text: how it goes."""
         now = time.monotonic()
         if self.quiet or (self.bar is None and now - self.last_line_s < PLAIN_LINE_S):
             return
         self.last_line_s = now
-        scored = "" if ndcg is None else f" · validation NDCG@10 {ndcg:.4f}"
-        speed = f"{tokens_per_s:,.0f} items/s"
-        text = f"epoch {epoch} · {speed} · loss {loss:.4f}{scored} · {duration(left_s)} left"
         if self.bar is not None:
             self.bar.update(self.task, completed=share, text=text)
         else:

@@ -5,11 +5,8 @@ Taken over from the record is only what its decision did not decide: who asked, 
 
 from collections.abc import Callable
 
-import msgspec
-
 from online.artifact import Artifact
-from online.pricing.quote import FareDecider, FlightUnknown, RulesInForce
-from online.pricing.quote import Request as FareRequest
+from online.pricing.quote import FareDecider, FlightUnknown, decided_again
 from online.pricing.records import Quote
 from online.recommendation.decide import Champion, Decider, Request, arm_of
 from online.records import Decision, Record
@@ -71,23 +68,13 @@ class Again:
 
     def _fare(self, state: State, recorded: Quote) -> Quote | None:
         views = bind(read_only(state.arrays, COLUMN_BY_NAME), state.settings)
-        request = FareRequest(recorded.flight_id, recorded.at_ms, recorded.features or {})
+        pricing = self._settings.pricing
         try:
-            fare = self._fares.decide(views.pricing, views.selling, RulesInForce().of(views.selling), request)
+            return decided_again(
+                views.pricing, views.selling, pricing, self._fares, recorded, state.pricing_artifact_id
+            )
         except FlightUnknown:
             return None
-        return msgspec.structs.replace(
-            recorded,
-            fare_cents=fare.fare_cents,
-            expires_ms=recorded.at_ms + self._settings.pricing.quote_ttl_s * 1_000,
-            hold_until_ms=recorded.hold_until_ms if fare.fare_cents >= 0 else 0,
-            seats_left=fare.seats_left,
-            source=fare.source,
-            bid_price_cents=fare.bid_price_cents,
-            because=fare.because,
-            demand=fare.demand,
-            artifact_id=state.pricing_artifact_id,
-        )
 
     def _champion(self, artifact: Artifact) -> Champion:
         if artifact.id not in self._champions:

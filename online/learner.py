@@ -29,7 +29,7 @@ from online.log import LogError, LogKeys, LogReader, LogUnavailable, LogWentBack
 from online.monitor import Monitor
 from online.pricing.arrays import PricingArtifactUnsuitable
 from online.pricing.fold import waiting_flights
-from online.pricing.records import Tick
+from online.pricing.records import Quote, QuoteOutcome, Tick
 from online.pricing.stock import Ledger, reconcile
 from online.publication import (
     DIGEST_ANSWERED,
@@ -293,7 +293,7 @@ class Learner:
         now_ms = time.time_ns() / 1e6
         bins = histogram(control)
         for record in records:
-            if isinstance(record, Event):
+            if isinstance(record, Event | Quote | QuoteOutcome):
                 waited_ms = max(0.0, now_ms - record.received_ms)
                 self._freshness_us[self._freshened % FRESHNESS_WINDOW] = int(waited_ms * 1e3)
                 self._freshened += 1

@@ -132,5 +132,5 @@ def differences(recorded: Record, derived: Record) -> list[Difference]:
 
 def _told(name: str, value: object) -> str:
     if isinstance(value, bytes):
-        value = unpack_floats(value) if name in _FLOATS else unpack_because(value)
+        value = unpack_floats(value) if name in _FLOATS else unpack_because(value) if name == "because" else value.hex()
     return msgspec.json.encode(value).decode()[:1_000]

@@ -102,8 +102,9 @@ def advance_flight(p: Pricing, flight: int, at_ms: int) -> None:
 
 @njit(cache=True)
 def observe_request(p: Pricing, market: int, flight: int, given: Array, at_ms: int) -> None:
-    """Learn that somebody asked, whatever became of it (a sold-out flight too). given: features [FEATURES_MAX], NaN none.
+    """Learn that somebody asked, whatever became of it (a sold-out flight too).
 
+    given: features [FEATURES_MAX], NaN none.
     Leaves what is known of the request in scratch.raw.
     """
     advance_flight(p, flight, at_ms)

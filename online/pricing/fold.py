@@ -121,6 +121,9 @@ class PricingFold:
         fares = len(filed) or int(default_ladder(record.floor_cents, record.ceiling_cents, ladder))
         if filed:
             ladder[:fares] = filed
+        if sales.last_position[flight] == 0 and state.views.selling.market_clock_ms[market] > 0:
+            # Put while its market's time runs: it is on sale from now on. Otherwise from its first request on.
+            p.flights.advanced_ms[flight] = state.views.selling.market_clock_ms[market]
         sales.last_position[flight] = position
         sales.floor_cents[flight] = record.floor_cents
         sales.ceiling_cents[flight] = record.ceiling_cents

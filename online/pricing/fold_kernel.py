@@ -19,7 +19,10 @@ def quote_came(
     """Begin a new day where it is one, and learn that somebody asked (`counts`). True where the market broke away."""
     broke = roll_market(p, market, key, seed, at_ms)
     if counts:
+        first = p.flights.advanced_ms[flight] == 0
         observe_request(p, market, flight, given, at_ms)
+        if first:
+            p.flights.arrived[flight] = 0.0  # it begins the time in which others are counted
     return broke
 
 
@@ -45,6 +48,9 @@ def seats_move(p: Pricing, flight: int, at_ms: int, learning: bool, given_back: 
 @njit(cache=True)
 def solve(p: Pricing, flight: int, at_ms: int, learning: bool) -> None:
     """The flight's table, new. Frozen, the time that has passed says nothing about arrivals."""
+    begun = p.flights.advanced_ms[flight] > 0
     if not learning:
         p.flights.advanced_ms[flight] = max(p.flights.advanced_ms[flight], at_ms)
     solve_flight(p, flight, at_ms)
+    if not begun:
+        p.flights.advanced_ms[flight] = 0  # not on sale yet, as far as anybody knows

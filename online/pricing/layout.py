@@ -5,8 +5,8 @@ the model as P = fare / reference - 1, with the market's own reference, so that 
 
 theta [DIMENSION], a market's parameters, in this order: utility of leisure and business travellers at the reference
 fare (THETA_LEISURE, THETA_BUSINESS), the logarithms of what P costs them (THETA_STEEP_LEISURE, THETA_STEEP_BUSINESS),
-the share of business as a logit (THETA_MIX, then BASIS numbers of its path towards departure), what the last weeks do to
-everybody's utility (THETA_LATE), the departure's weekday (two harmonics), and two for each feature: on the share, on
+the share of business as a logit (THETA_MIX, then BASIS numbers of its path towards departure), what the last weeks do
+to everybody's utility (THETA_LATE), the departure's weekday (two harmonics), and two for each feature: on the share, on
 the utility. Features that are not in use have a zero there, and their parameters stay with their prior.
 """
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from online.chance import hash64
 from online.fifo import find
-from online.pricing.quote import About, Fare, FareDecider, FlightUnknown, Request, RulesInForce, about_flight
+from online.pricing.quote import About, Fare, FareDecider, FlightUnknown, Request, RulesInForce, about_flight, recorded
 from online.pricing.records import Quote
 from online.pricing.rules import Rule, RulesChange, RuleSet, changed
 from online.rows import find_row
@@ -84,26 +84,28 @@ class LivePricing:
             return self._decider.decide(views.pricing, views.selling, rules, request), int(views.frame.position[0])
 
         fare, position = self._read(decide)
-        record = Quote(
+        record = recorded(
+            fare,
             quote_id=quote_id,
             flight_id=flight_id,
             at_ms=at_ms,
             received_ms=received_ms,
             read_position=position,
-            fare_cents=fare.fare_cents,
-            expires_ms=at_ms + self._settings.quote_ttl_s * 1_000,
-            hold_until_ms=at_ms + hold_s * 1_000 if hold_s and fare.fare_cents >= 0 else 0,
             features=features,
-            seats_left=fare.seats_left,
-            source=fare.source,
-            bid_price_cents=fare.bid_price_cents,
-            because=fare.because,
-            demand=fare.demand,
+            hold_s=hold_s,
+            ttl_s=self._settings.quote_ttl_s,
             artifact_id=self._model.pricing_artifact_id,
             staleness_ms=0 if position >= head else max(0, received_ms - self._model.published_at_ms),
             client=client,
         )
         return record, fare
+
+    def warm(self) -> None:
+        """Call the kernels once, for nobody: they are compiled or loaded now and not inside the first request."""
+        _, views = self._model.front()
+        self._decider.warm(views.pricing)
+        self.entry("warm")
+        self.flight_of_key(1)
 
     def about(self, flight_id: str) -> About:
         """What was said of a flight. Raises FlightUnknown."""

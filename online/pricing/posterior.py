@@ -5,17 +5,27 @@ An outcome y at a request whose logit has the gradient g at the mean m: the new 
 s = y - sigmoid(logit + g'S g s), the exact mode along S g, so that a wide prior cannot overshoot; then with
 h = pi (1 - pi) at the mode, S <- S - h S g (S g)' / (1 + h g'S g) and the precision grows by h g g'.
 
-Every day precision above the floor fades (stabilised forgetting) and the covariance is made again from it. Where
-residuals leave what chance allows, most of the precision goes at once.
+Every day precision above the floor fades (stabilised forgetting), a little in all directions and more in the one in which
+markets move: everybody would pay a factor more or less. The covariance is made again from it. Where residuals leave what
+chance allows, most of the precision goes at once.
 """
 
 import numpy as np
 from numba import njit
 
-from online.arithmetic import log, sigmoid
+from online.arithmetic import exp, log, sigmoid
 from online.chance import uniform
 from online.pricing.demand import logit_gradient, set_input
-from online.pricing.layout import DAY_MS, DIMENSION, WINDOWS, Pricing
+from online.pricing.layout import (
+    DAY_MS,
+    DIMENSION,
+    THETA_BUSINESS,
+    THETA_LEISURE,
+    THETA_STEEP_BUSINESS,
+    THETA_STEEP_LEISURE,
+    WINDOWS,
+    Pricing,
+)
 from online.tables import Array
 
 MODE_STEPS = 8  # of Newton's method on a line; it stops changing after four or five
@@ -155,6 +165,35 @@ def fade(precision: Array, floor: Array, keep: float) -> None:
 
 
 @njit(cache=True)
+def loosen(precision: Array, floor: Array, way: Array, spread: Array, variance: float) -> None:
+    """Let theta have moved by `way` times a number of this variance; precision above the floor pays for it, and stays
+    positive: with E = precision - floor, E <- E - v E way (E way)' / (1 + v way'E way)."""
+    n = precision.shape[0]
+    total = 0.0
+    for i in range(n):
+        s = 0.0
+        for j in range(n):
+            s += (precision[i, j] - floor[i, j]) * way[j]
+        spread[i] = s
+        total += way[i] * s
+    shrink = variance / (1.0 + variance * max(total, 0.0))
+    for i in range(n):
+        for j in range(n):
+            precision[i, j] -= shrink * (spread[i] * spread[j])
+
+
+@njit(cache=True)
+def set_way(mean: Array, way: Array) -> None:
+    """d theta of everybody paying a little more, relatively: a fare p then weighs as p less that share."""
+    for i in range(way.shape[0]):
+        way[i] = 0.0
+    way[THETA_LEISURE] = exp(mean[THETA_STEEP_LEISURE])
+    way[THETA_BUSINESS] = exp(mean[THETA_STEEP_BUSINESS])
+    way[THETA_STEEP_LEISURE] = -1.0
+    way[THETA_STEEP_BUSINESS] = -1.0
+
+
+@njit(cache=True)
 def remake(p: Pricing, market: int) -> None:
     """The covariance from the precision; scratch.inverse keeps the inverse of its triangle."""
     m = p.markets
@@ -227,6 +266,9 @@ def roll_market(p: Pricing, market: int, key: np.uint64, seed: np.uint64, at_ms:
         drift[0] = drift[1] = drift[2] = 0.0
         drift[3] += 1.0
     fade(m.precision[market], m.floor[market], keep)
+    set_way(m.mean[market], p.scratch.slope)
+    moved = k.drift_per_day * k.drift_per_day * passed
+    loosen(m.precision[market], m.floor[market], p.scratch.slope, p.scratch.spread, moved)
     remake(p, market)
     draw(p, market, key, seed, day)
     return broke

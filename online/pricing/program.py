@@ -2,9 +2,9 @@
 
     V_t(n) = V_{t+1}(n) + lambda_t G_t(V_{t+1}(n) - V_{t+1}(n-1)) + (C - n) c_t (V_{t+1}(n+1) - V_{t+1}(n))
 
-G_t(mu) = E_x max_p pi_t(p | x) (p - mu) is what a request is worth when a seat costs mu: tabulated once for a dozen days
-before departure and a grid of mu, over the requests that the market remembers of that window. Steps are so short that a
-quarter of a request is expected in each. Gallego and van Ryzin (1994), with a ladder of fares.
+G_t(mu) = E_x max_p pi_t(p | x) (p - mu) is what a request is worth when a seat costs mu: tabulated once for a dozen
+days before departure and a grid of mu, over the requests that the market remembers of that window. Steps are so
+short that a quarter of a request is expected in each. Gallego and van Ryzin (1994), with a ladder of fares.
 
 Bid prices V(n) - V(n-1) are kept for a few moments and numbers of seats; between them lines are drawn.
 """
@@ -13,7 +13,6 @@ import numpy as np
 from numba import njit
 
 from online.pricing.arrivals import (
-    advance_flight,
     cancellations_per_day,
     expected_requests,
     flight_factor,
@@ -165,11 +164,13 @@ def table_days(days: float, i: int) -> float:
 
 @njit(cache=True)
 def solve_flight(p: Pricing, flight: int, at_ms: int) -> None:
-    """Bid prices of a flight from now until it leaves, into its row, out of what is known of its market now."""
+    """Bid prices of a flight from now until it leaves, into its row, out of what is known of its market now.
+
+    While learning is on, `advance_flight` goes before it.
+    """
     f = p.flights
     s = p.scratch
     market = f.market[flight]
-    advance_flight(p, flight, at_ms)
     f.solved_ms[flight] = at_ms
     f.solved_seats[flight] = f.seats_left[flight]
     days = days_between(at_ms, f.departs_ms[flight])

@@ -3,6 +3,7 @@
 The same code answers a request in a worker, previews a rule, and decides again in a reproduction.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from online.chance import hash64
 from online.pricing.features import find_feature
 from online.pricing.layout import FEATURES_MAX, Pricing
 from online.pricing.quote_kernel import NEIGHBOURS, demand_around, price
-from online.pricing.records import BY_BOUND, BY_MODEL, BY_RULES, CLOSED, Step
+from online.pricing.records import BY_BOUND, BY_MODEL, BY_RULES, CLOSED, Quote, Step
 from online.pricing.rules import Asked, Rule, RuleSet, apply, decode_rules, ladder_of_rules_cents, without_model
 from online.pricing.selling import Selling
 from online.pricing.settings import Settings
@@ -55,6 +56,7 @@ class Fare(NamedTuple):
 
 
 _about = msgspec.json.Decoder(About)
+_NO_SEAT = "no seat is left to hold"
 
 
 class RulesInForce:
@@ -118,11 +120,13 @@ class FareDecider:
         )
         given = self._set_given(p, request.features)
         off = without_model(rules.rules, asked)
-        source, bid_price, rows = BY_RULES, 0.0, 0
+        named, bid_price, source, rows = 0, 0.0, BY_RULES, 0
         if off is None:
-            named, bid_price, source, rows = price(
-                p, flight, given, request.at_ms, left, self._settings.table_days_max, self._demand
-            )
+            # A model whose numbers are broken may divide by zero; it has no say then.
+            with contextlib.suppress(ZeroDivisionError):
+                named, bid_price, source, rows = price(
+                    p, flight, given, request.at_ms, left, self._settings.table_days_max, self._demand
+                )
         if source in (BY_MODEL, BY_BOUND):
             first = Step("model" if source == BY_MODEL else "bound", int(named))
         else:
@@ -134,6 +138,12 @@ class FareDecider:
             rows = demand_around(p, flight, given, request.at_ms, bid_price, fare, self._demand)
         demand = self._demand[:rows].astype("<f4").tobytes()
         return Fare(fare, about.currency, left, int(source), float(bid_price), (first, *steps), demand)
+
+    def warm(self, p: Pricing) -> None:
+        """Call the kernels, on whatever stands in the first row."""
+        given = self._set_given(p, {"warm": 0.0})
+        price(p, 0, given, 1, 1, self._settings.table_days_max, self._demand)
+        demand_around(p, 0, given, 1, 0.0, 1, self._demand)
 
     def _apply(self, rules: Sequence[Rule], asked: Asked, named: int) -> tuple[int, tuple[Step, ...]]:
         if not rules and asked.floor_cents <= named <= asked.ceiling_cents and not asked.filed_cents:
@@ -153,6 +163,75 @@ class FareDecider:
             if place >= 0:
                 given[place] = value
         return given
+
+
+def recorded(
+    fare: Fare,
+    *,
+    quote_id: str,
+    flight_id: str,
+    at_ms: int,
+    received_ms: int,
+    read_position: int,
+    features: dict[str, float] | None,
+    hold_s: int,
+    ttl_s: int,
+    artifact_id: str,
+    staleness_ms: int,
+    client: str,
+) -> Quote:
+    """The record of a fare."""
+    return Quote(
+        quote_id=quote_id,
+        flight_id=flight_id,
+        at_ms=at_ms,
+        received_ms=received_ms,
+        read_position=read_position,
+        fare_cents=fare.fare_cents,
+        expires_ms=at_ms + ttl_s * 1_000,
+        hold_until_ms=at_ms + hold_s * 1_000 if hold_s and fare.fare_cents >= 0 else 0,
+        features=features,
+        seats_left=fare.seats_left,
+        source=fare.source,
+        bid_price_cents=fare.bid_price_cents,
+        because=fare.because,
+        demand=fare.demand,
+        artifact_id=artifact_id,
+        staleness_ms=staleness_ms,
+        client=client,
+    )
+
+
+def without_a_seat(record: Quote) -> Quote:
+    """A quote whose seat somebody else took before it could be held: nothing is for sale."""
+    because = (*record.because, Step("closed", -1, _NO_SEAT))
+    return msgspec.structs.replace(
+        record, fare_cents=-1, hold_until_ms=0, seats_left=0, source=CLOSED, because=because, demand=b""
+    )
+
+
+def decided_again(
+    p: Pricing, selling: Selling, settings: Settings, decider: FareDecider, quote: Quote, artifact_id: str
+) -> Quote:
+    """The record that this state's decision would have been, asked and received as the recorded one was."""
+    request = Request(quote.flight_id, quote.at_ms, quote.features or {})
+    fare = decider.decide(p, selling, RulesInForce().of(selling), request)
+    derived = recorded(
+        fare,
+        quote_id=quote.quote_id,
+        flight_id=quote.flight_id,
+        at_ms=quote.at_ms,
+        received_ms=quote.received_ms,
+        read_position=quote.read_position,
+        features=quote.features,
+        hold_s=(quote.hold_until_ms - quote.at_ms) // 1_000 if quote.hold_until_ms else 0,
+        ttl_s=settings.quote_ttl_s,
+        artifact_id=artifact_id,
+        staleness_ms=quote.staleness_ms,
+        client=quote.client,
+    )
+    taken_meanwhile = bool(quote.because) and quote.because[-1].note == _NO_SEAT
+    return without_a_seat(derived) if taken_meanwhile else derived
 
 
 def unpack_demand(packed: bytes) -> list[tuple[float, float, float, float]]:

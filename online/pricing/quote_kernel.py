@@ -25,8 +25,9 @@ def tell_demand(p: Pricing, flight: int, rung: int, out: Array) -> int:
         row = out[k - first]
         row[0] = f.ladder_cents[flight, k]
         row[1] = pi
-        row[2] = sigmoid(logit - s.deviation[k])
-        row[3] = sigmoid(logit + s.deviation[k])
+        # No deviation: a market that nobody has asked about yet, of which nothing is known for sure.
+        row[2] = sigmoid(logit - s.deviation[k]) if s.deviation[k] > 0.0 else 0.0
+        row[3] = sigmoid(logit + s.deviation[k]) if s.deviation[k] > 0.0 else 1.0
     return last - first + 1
 
 

@@ -24,7 +24,6 @@ from online.pricing.records import Step
 FARE_MAX_CENTS = 100_000_000
 RULES_BYTES_MAX = 65_536  # of the whole set as JSON
 DAY_MS = 86_400_000
-KINDS = ("floor", "ceiling", "ladder", "rounding", "step", "fence", "override", "without_model")
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

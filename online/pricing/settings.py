@@ -13,10 +13,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Hyperparameters of the pricing kernels. Units stand in the names."""
 
     exploration: float = 0.1  # standard deviations of the posterior that a market-day's draw strays; 0 is greedy
-    keep_per_day: float = 0.985  # of a posterior's precision above its floor, from one day to the next
+    keep_per_day: float = 0.99  # of a posterior's precision above its floor, from one day to the next
+    drift_per_day: float = 0.02  # relative change of what everybody would pay that a day may bring
     drift_level_decay: float = 0.97  # of the drift statistic, per day
     drift_threshold: float = 4.0  # standard deviations that call a market broken away
-    drift_outcomes: float = 150.0  # outcomes that the statistic must stand on
+    drift_outcomes: float = 60.0  # outcomes that the statistic must stand on
     drift_keep: float = 0.1  # of the precision above the floor, after a break
     level_prior_requests: float = 50.0  # requests that a market's level of arrivals is worth before any came
     level_keep_per_day: float = 0.95
@@ -63,6 +64,7 @@ class Knobs(NamedTuple):
 
     exploration: float
     keep_per_day: float
+    drift_per_day: float
     drift_level_decay: float
     drift_threshold: float
     drift_outcomes: float

@@ -1,0 +1,79 @@
+"""Sells `airline_market` through a running service, over HTTP and nothing else: flights put, fares asked for, outcomes
+posted, at the market's own dates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import httpx
+
+from simulations.airline_market import Market
+
+
+class ServiceRefused(RuntimeError):
+    """An answer that no seller can go on with."""
+
+
+class ServiceSeller:
+    """A seller whose fares come out of the service. `disagreed` counts seats that it counted otherwise."""
+
+    def __init__(self, url: str, *, name: str = "") -> None:
+        self._client = httpx.Client(base_url=url, timeout=30.0)
+        self._name = name  # before each flight's id, so that one service may play several times
+        self._quotes: dict[int, str] = {}
+        self._bookings: dict[int, list[str]] = {}
+        self._market: Market | None = None
+        self.disagreed = 0
+        self.sources: Counter[str] = Counter()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        reply = self._client.request(method, path, json=body)
+        if not reply.is_success:
+            raise ServiceRefused(f"{method} {path}: {reply.status_code} {reply.text}")
+        found: dict[str, Any] = reply.json()
+        return found
+
+    def _flight_id(self, flight: int) -> str:
+        assert self._market is not None
+        return self._name + self._market.flights[flight].flight_id
+
+    def open(self, market: Market, flight: int) -> None:
+        self._market = market
+        f = market.flights[flight]
+        route = market.routes[f.route]
+        ladder = [int(fare) for fare in route.ladder_cents]
+        body = {
+            "market": route.market,
+            "departs_at": f.departs_ms,
+            "capacity": route.capacity,
+            "currency": "USD",
+            "fare_floor_cents": ladder[0],
+            "fare_ceiling_cents": ladder[-1],
+            "fare_ladder_cents": ladder,
+            "features": {"peak": f.peak},
+        }
+        self._call("PUT", f"/v1/flights/{self._flight_id(flight)}", body)
+
+    def quote(self, flight: int, at_ms: int, features: dict[str, float], seats_left: int) -> int | None:
+        asked = {name: value for name, value in features.items() if name != "peak"}
+        body = {"flight_id": self._flight_id(flight), "asked_at": at_ms, "features": asked}
+        found = self._call("POST", "/v1/quotes", body)
+        self._quotes[flight] = found["quote_id"]
+        self.sources[found["model"]["source"]] += 1
+        fare: int | None = found["fare_cents"]
+        self.disagreed += (fare is None) != (seats_left <= 0)
+        return fare
+
+    def outcome(self, flight: int, at_ms: int, booked: bool) -> None:
+        body = {"outcome": "booked" if booked else "declined", "occurred_at": at_ms}
+        found = self._call("POST", f"/v1/quotes/{self._quotes[flight]}/outcome", body)
+        if booked:
+            self._bookings.setdefault(flight, []).append(found["booking_id"])
+
+    def cancelled(self, flight: int, at_ms: int) -> None:
+        booking = self._bookings[flight].pop()
+        self._call("POST", f"/v1/bookings/{booking}/cancel", {"occurred_at": at_ms})
