@@ -9,10 +9,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 TESTS  ?= tests
+TRIALS ?= 300
 PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint bench oversell fuzz lock clean
+.PHONY: help setup demo test torture lint bench oversell fuzz lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,10 @@ demo: $(STAMP)  ## from nothing to a running service that learns; ends by itself
 
 test: $(STAMP)  ## all tests; TESTS=path and PYTEST_ARGS='-k word' narrow them
 	$(BIN)/python -m pytest $(TESTS) $(PYTEST_ARGS)
+
+torture: $(STAMP)  ## the long fault tests: random cases, spoilt snapshots, power cuts, kills, acts under load; hours; TRIALS=n
+	PERENNIAL_EXAMPLES=200 PERENNIAL_MUTATIONS=5000 $(BIN)/python -m pytest -q -s tests/online/test_lineage.py tests/online/test_snapshot.py
+	$(BIN)/python -m tests.faults.torture --trials $(TRIALS)
 
 lint: $(STAMP)  ## ruff, mypy (strict on online/ and api/), import direction, no unpickling, exact arithmetic
 	$(BIN)/ruff check .

@@ -113,6 +113,9 @@ def up(
     ] = None,
     settings: Annotated[Path | None, typer.Option(help="JSON; counts where the log is still empty.")] = None,
     snapshot_every: Annotated[float, typer.Option(help="Seconds between snapshots.", min=1.0)] = 300.0,
+    log_kept: Annotated[
+        int, typer.Option(help="Records that stay in the server's memory; older ones are archived in files.", min=1_000)
+    ] = 100_000,
     as_json: Json = False,
 ) -> None:
     """Run the service: the log's server, the learner and the workers, until Ctrl-C.
@@ -143,6 +146,7 @@ def up(
         pricing_artifact=folders.get("pricing"),
         settings=settings,
         snapshot_every_s=snapshot_every,
+        log_kept=log_kept,
     )
     try:
         Supervisor(options, say=say).run(lambda address: _tell_address(address, as_json=as_json))
@@ -175,6 +179,7 @@ def verify(
     """
     from api.home import HomeEmpty
     from api.verification import verify_home
+    from online.archive import ArchiveCorrupt
     from online.artifact import ArtifactCorrupt, ArtifactMissing
     from online.fold import LogForeign
     from online.log import LogError
@@ -182,6 +187,8 @@ def verify(
 
     try:
         found = verify_home(home, redis_url, say=say)
+    except ArchiveCorrupt as error:
+        refuse(str(error), CHECK_FAILED)
     except (HomeEmpty, LogError, LogForeign, ArtifactMissing, ArtifactCorrupt, SnapshotCorrupt) as error:
         refuse(str(error), MISSING)
     lines = [f"{'what':34}  {'position':>12}  {'expected':32}  refolded"]
@@ -192,6 +199,8 @@ def verify(
         f"{found.position:,} records folded again in {found.seconds:.1f} s: digest {found.digest}, "
         f"{'all identical' if found.identical else 'NOT IDENTICAL'}"
     )
+    if found.archived:
+        lines.append(f"{found.archived:,} of them out of the archive, whose chain ends with {found.archive_digest}")
     give(found.as_json(), as_json=as_json, text="\n".join(lines))
     if not found.identical:
         raise typer.Exit(CHECK_FAILED)

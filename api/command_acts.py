@@ -16,7 +16,7 @@ NOT_GIVEN = "not given"
 def freeze(reason: Reason = NOT_GIVEN, author: Author = "", home: Home = default_home(), as_json: Json = False) -> None:
     """Stop learning: feedback is still logged, and moves no shared parameter.
 
-    Example: perennial freeze --reason "the feed repeats itself"
+    Example: perennial freeze --reason bad-feed
     """
     _act(home, {"act": "freeze"}, reason, author, as_json)
 
@@ -30,7 +30,7 @@ def resume(
 ) -> None:
     """Learn again: from here on, or, with --learn, from what came meanwhile too.
 
-    Example: perennial resume --learn --reason "the feed was right after all"
+    Example: perennial resume --learn --reason feed-was-right
     """
     _act(home, {"act": "resume", "meanwhile": "learn" if learn else "skip"}, reason, author, as_json)
 
@@ -45,7 +45,7 @@ def promote(
 ) -> None:
     """Put another artifact in the place of the one that serves; what was learned live is learned on it again.
 
-    Example: perennial promote ./artifact-of-monday --reason "trained on last week"
+    Example: perennial promote ./artifact-of-monday --reason weekly
     """
     named = str(Path(artifact).resolve()) if Path(artifact).is_dir() else artifact
     _act(home, {"act": "promote", "artifact": named, "dry_run": dry_run}, reason, author, as_json)
@@ -61,7 +61,7 @@ def erase(
 ) -> None:
     """Forget a user: state, log, snapshots and files become those of a service that never saw them. For good.
 
-    Example: perennial erase --user ada --reason "asked for by letter"
+    Example: perennial erase --user ada --reason asked-for
     """
     _act(home, {"act": "erase", "user_id": user, "dry_run": dry_run}, reason, author, as_json)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from api.supervisor import read_address
+from online.archive import ArchivedLog, open_log
 from online.history import History, artifacts_of
 from online.log import LogReader, LogServer
 
@@ -17,7 +18,7 @@ class HomeEmpty(Exception):
 
 
 @contextlib.contextmanager
-def log_of(home: Path, redis_url: str | None) -> Iterator[LogReader]:
+def log_of(home: Path, redis_url: str | None) -> Iterator[ArchivedLog]:
     """A reader of the home's log: of the running service, of `redis_url`, or of a server for as long as this takes.
 
     Call from the main thread. Raises HomeEmpty, LogError.
@@ -30,7 +31,7 @@ def log_of(home: Path, redis_url: str | None) -> Iterator[LogReader]:
             raise HomeEmpty(home)
         server = LogServer.start(home / "log")
         url = server.url
-    reader = LogReader(url)
+    reader = open_log(url, home)
     try:
         yield reader
     finally:

@@ -17,11 +17,12 @@ import msgspec
 from api.home import history_of
 from api.snapshots import snapshot_at
 from api.supervisor import keep_artifact
+from online.archive import open_log
 from online.artifact import ArtifactCorrupt, ArtifactMissing, read_artifact
 from online.erasure import finish_erasure
 from online.history import History, PositionUnknown
 from online.lineage import Arguments
-from online.log import LogReader, connect
+from online.log import connect
 from online.planning import PlanRefused, planned
 from online.records import Act
 from online.reproduction import Reproducer, Unreproducible
@@ -37,7 +38,7 @@ class Past:
     def __init__(self, home: Path, log_url: str) -> None:
         self._home = home
         self._log_url = log_url
-        self._reader = LogReader(log_url)
+        self._reader = open_log(log_url, home)
         self._history: History | None = None
         self._reproducer: Reproducer | None = None
 
@@ -86,7 +87,7 @@ class Past:
         """The id of an artifact that is named by it, or by a folder: then it is copied into the home first."""
         kept = self._home / "artifacts"
         try:
-            if not (kept / named).is_dir():
+            if Path(named).name != named or not (kept / named).is_dir():
                 artifact = read_artifact(Path(named))
                 keep_artifact(Path(named), kept / artifact.id)
                 named = artifact.id

@@ -22,6 +22,7 @@ from api.metrics import Metrics
 from api.problems import Problem
 from api.settings import ServiceSettings
 from online import records
+from online.archive import open_log
 from online.live import LearnerNotReady, LiveModel
 from online.log import LogError, LogReader, LogUnavailable, LogWriter
 from online.pricing.live import QuoteEntry
@@ -170,7 +171,7 @@ class Service:
 
     def _read(self, reading: Callable[[LogReader], T]) -> T:
         if self._reader is None:
-            self._reader = LogReader(self.settings.log_url)
+            self._reader = open_log(self.settings.log_url, self.settings.home)
         return reading(self._reader)
 
     def remember_decision(self, decision_id: str, position: int) -> None:

@@ -29,8 +29,9 @@ import msgspec
 
 from api.children import Child, interruptible, signals
 from api.settings import worker_ready_file
+from online.archive import open_log
 from online.artifact import Artifact, ArtifactMissing, read_artifact
-from online.log import LogReader, LogServer, connect, require_durable
+from online.log import LogServer, connect, require_durable
 from online.records import Begin, decode
 
 _LAUNCH = Path(__file__).resolve().parent.parent / "online" / "log" / "launch.py"
@@ -53,6 +54,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     pricing_artifact: Path | None = None
     settings: Path | None = None
     snapshot_every_s: float = 300.0
+    log_kept: int = 100_000  # records that stay in the server's memory once they are archived
     ready_timeout_s: float = 900.0  # a first start compiles the kernels, on a busy machine for minutes
 
 
@@ -137,7 +139,7 @@ class Supervisor:
 
     def _artifacts(self, log_url: str) -> tuple[Artifact | None, Artifact | None]:
         """Recommendation's artifact and pricing's: as asked for, else those that this home's log began from."""
-        reader = LogReader(log_url)
+        reader = open_log(log_url, self._options.home)
         try:
             payload = reader.entry(1)
         finally:
@@ -180,6 +182,7 @@ class Supervisor:
     def _learner_command(self, log_url: str, artifact: Artifact | None, pricing: Artifact | None) -> list[str]:
         command = ["-m", "online.learner", "--home", str(self._options.home), "--log-url", log_url]
         command += ["--snapshot-every-s", str(self._options.snapshot_every_s)]
+        command += ["--log-kept", str(self._options.log_kept)]
         if artifact is not None:
             command += ["--artifact", str(self._options.home / "artifacts" / artifact.id)]
         if pricing is not None:

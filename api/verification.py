@@ -10,8 +10,8 @@ import msgspec
 
 from api.home import HomeEmpty, log_of
 from api.supervisor import read_address
+from online.archive import ArchivedLog
 from online.history import artifacts_of
-from online.log import LogReader
 from online.refold import refolded
 from online.snapshot import list_snapshots
 
@@ -39,6 +39,8 @@ class Verified(msgspec.Struct, frozen=True):
     digest: str
     seconds: float
     compared: list[Compared]
+    archived: int = 0  # positions that were read out of the archive's files, their chain of digests checked
+    archive_digest: str = ""
 
     @property
     def identical(self) -> bool:
@@ -50,6 +52,8 @@ class Verified(msgspec.Struct, frozen=True):
             "position": self.position,
             "digest": self.digest,
             "seconds": round(self.seconds, 3),
+            "archived": self.archived,
+            "archive_digest": self.archive_digest,
             "compared": [
                 {
                     "what": one.what,
@@ -81,7 +85,9 @@ def verify_home(home: Path, redis_url: str | None, *, say: Callable[[str], None]
         return _verify(home, reader, claims, say)
 
 
-def _verify(home: Path, reader: LogReader, claims: list[tuple[str, int, str]], say: Callable[[str], None]) -> Verified:
+def _verify(
+    home: Path, reader: ArchivedLog, claims: list[tuple[str, int, str]], say: Callable[[str], None]
+) -> Verified:
     head = reader.head()
     if head == 0:
         raise HomeEmpty(home)
@@ -94,6 +100,7 @@ def _verify(home: Path, reader: LogReader, claims: list[tuple[str, int, str]], s
             told = time.monotonic()
             say(f"folding: {position:,} of {head:,}, {position / (told - began):,.0f} records/s")
 
+    reader.archive.check()
     # A claim beyond the log's end cannot be met; the fold says so.
     positions = sorted({*(position for _, position, _ in claims), head})
     digests = {state.position: state.digest() for state in refolded(reader, artifacts, positions, progress=progress)}
@@ -101,7 +108,8 @@ def _verify(home: Path, reader: LogReader, claims: list[tuple[str, int, str]], s
         Compared(what, position, expected, digests[position])
         for what, position, expected in sorted(claims, key=lambda claim: claim[1])
     ]
-    return Verified(head, digests[head], time.monotonic() - began, compared)
+    archived, digest = reader.archive.last, reader.archive.digest
+    return Verified(head, digests[head], time.monotonic() - began, compared, archived, digest)
 
 
 def _live_claim(home: Path) -> list[tuple[str, int, str]]:

@@ -97,7 +97,7 @@ def _largest_move(before: Array, after: Array) -> Array:
     """Per row, the largest change of a finite number."""
     step = np.abs(after.astype(np.float64) - before.astype(np.float64))
     step[~np.isfinite(step)] = 0.0
-    found: Array = step if step.ndim == 1 else step.reshape(step.shape[0], -1).max(axis=1, initial=0.0)
+    found: Array = step if step.ndim == 1 else step.max(axis=tuple(range(1, step.ndim)), initial=0.0)
     return found
 
 

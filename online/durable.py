@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from online.failpoint import failpoint
+
 
 def write_durably(path: Path, content: bytes) -> None:
     """Temporary file, fsync, rename, fsync of the folder: a reader sees the old content or the new, never a part."""
@@ -12,7 +14,9 @@ def write_durably(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    failpoint("durable.written")
     temporary.rename(path)
+    failpoint("durable.renamed")
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

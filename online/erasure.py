@@ -13,7 +13,9 @@ import msgspec
 import redis
 from blake3 import blake3
 
+from online.archive import Archive
 from online.durable import write_durably
+from online.failpoint import failpoint
 from online.history import History
 from online.lineage import Arguments, Lineage, Sieve
 from online.log.rewrite import replace_records
@@ -52,7 +54,10 @@ def finish_erasure(
     told = msgspec.json.decode(act.arguments, type=Arguments)
     gone = _records_of(history, told, position)
     if gone:
-        replace_records(client, {at: encode(Erased(ms)) for at, (ms, _) in gone.items()}, progress=progress)
+        replaced = {at: encode(Erased(ms)) for at, (ms, _) in gone.items()}
+        replace_records(client, replaced, progress=progress)
+        failpoint("erasure.replaced")
+        Archive(home / "archive").replace(replaced)
     removed = _remove_snapshots(home / "snapshots", told, position)
     digest = blake3()
     for _, payload in gone.values():

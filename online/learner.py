@@ -18,7 +18,9 @@ from types import FrameType
 
 import numpy as np
 
+from online.archive import KEPT, SEGMENT, archive_until, open_log, trim
 from online.artifact import Artifact, ArtifactCorrupt, ArtifactMissing, read_artifact
+from online.failpoint import failpoint
 from online.fold import LogForeign
 from online.frame import COUNTERS
 from online.history import History, Timeline, artifacts_of
@@ -81,6 +83,7 @@ class Learner:
         self.history = History(reader, artifacts_of(home, *known), snapshots=self.snapshots)
         self.timeline = Timeline(self.history, self._restored(artifact.id if artifact else ""))
         self.monitor = Monitor(self.state)
+        self.log_kept = KEPT
         self._stopping = False
         self._freshness_us = np.zeros(FRESHNESS_WINDOW, np.int64)
         self._freshened = 0
@@ -192,13 +195,15 @@ class Learner:
                 continue
             if entries:
                 records = self._fold(entries, control)
+                failpoint("learner.folded")
                 if self.timeline.switched != switched:
                     switched = self.timeline.switched
-                    self._switch(publisher)
+                    self._switch(publisher, url)
                 wait = PUBLISH_EVERY_MS / 1e3 - (time.monotonic() - published)
                 if wait > 0:
                     time.sleep(wait)
                 publisher.publish()
+                failpoint("learner.published")
                 published = time.monotonic()
                 self._measure(records, control)
                 self.monitor.update()
@@ -210,21 +215,22 @@ class Learner:
             if control[DIGEST_ASKED] != control[DIGEST_ANSWERED]:
                 publisher.answer_digest()
             if time.monotonic() - snapshotted > snapshot_every_s:
-                self.snapshot_beside("schedule")
+                self.snapshot_beside("schedule", url)
                 snapshotted = time.monotonic()
         self.snapshot("shutdown")
 
-    def _switch(self, publisher: Publisher) -> None:
+    def _switch(self, publisher: Publisher, url: str) -> None:
         """Another past from here on: what looked at the old state looks at the new one, and it is written down."""
         changed_at = self.history.lineages.newest_change
         publisher.lineage_at = changed_at
         publisher.adopt(self.state)
         self.monitor = Monitor(self.state)
+        failpoint("learner.switched")
         _say(f"act at position {changed_at} changed the past: folded again, now at position {self.state.position}")
-        self.snapshot_beside("a new past")
+        self.snapshot_beside("a new past", url)
 
-    def snapshot_beside(self, reason: str) -> None:
-        """Write a snapshot out of a copy of this process, so that the fold goes on: the pause is that of a fork.
+    def snapshot_beside(self, reason: str, url: str) -> None:
+        """Write a snapshot out of a copy of this process, and archive, so that the fold goes on: it pauses for a fork.
 
         Only where this process has one thread: a copy would have locks that nobody lets go.
         """
@@ -233,6 +239,7 @@ class Learner:
         self._snapshotting = 0
         if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:
             self.snapshot(reason)
+            self.archive(url, self.state.position)
             return
         entry = self._entry or self.reader.entry(self.state.position) or b""
         self._snapshotting = os.fork()
@@ -242,6 +249,7 @@ class Learner:
         code = 1
         try:
             self._write(reason, entry)
+            self.archive(url, self.state.position)
             code = 0
         except Exception as error:
             _say(f"no snapshot: {type(error).__name__}: {error}")
@@ -267,6 +275,19 @@ class Learner:
         )
         remove_old(self.snapshots)
         _say(f"snapshot {snapshot.id} at position {snapshot.position}: {reason}, {snapshot.bytes / 1e6:.1f} MB")
+
+    def archive(self, url: str, position: int) -> None:
+        """Put what lies behind a durable snapshot into files, and take it out of the stream but for the newest."""
+        log = open_log(url, self.home)  # of its own: this may run in a copy of the process that reads
+        try:
+            archive_until(log, position, segment=max(1_000, min(SEGMENT, self.log_kept // 2)))
+            failpoint("archive.archived")
+            with connect(url) as client:
+                gone = trim(client, log.archive, snapshot=position, head=log.head(), kept=self.log_kept)
+        finally:
+            log.close()
+        if gone:
+            _say(f"archived up to position {log.archive.last:,}; {gone:,} records left the stream")
 
     def _measure(self, records: list[Record], control: np.ndarray) -> None:
         now_ms = time.time_ns() / 1e6
@@ -333,15 +354,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pricing-artifact", type=Path, default=None)
     parser.add_argument("--settings", type=Path, default=None, help="JSON; counts where the log is still empty")
     parser.add_argument("--snapshot-every-s", type=float, default=300.0)
+    parser.add_argument("--log-kept", type=int, default=KEPT, help="records that stay in the stream once archived")
     options = parser.parse_args(arguments)
     try:
         require_durable(connect(options.log_url))
         artifact = read_artifact(options.artifact) if options.artifact else None
         pricing = read_artifact(options.pricing_artifact) if options.pricing_artifact else None
         settings = read_settings(options.settings.read_bytes()) if options.settings else Settings()
-        reader = LogReader(options.log_url)
+        reader = open_log(options.log_url, options.home)
         settings = begin(options.log_url, reader, artifact, settings, pricing)
         learner = Learner(options.home, reader, artifact, settings, pricing)
+        learner.log_kept = options.log_kept
     except (
         LogError,
         LogForeign,

@@ -139,9 +139,12 @@ class Sieve:
 
 
 def subject(record: Record) -> tuple[str, str, str]:
-    """Whom a record is about: (user id, client, event id), each empty where it has none."""
-    values: tuple[Any, ...] = tuple(getattr(record, name, "") for name in ("user_id", "client", "event_id"))
-    return values[0], values[1], values[2]
+    """Whom a record is about: (user id, client, event id), each empty where it has none.
+
+    Of a quote, its outcome and its cancellation the quote's id is the event's: they leave together.
+    """
+    values: tuple[Any, ...] = tuple(getattr(record, name, "") for name in ("user_id", "client", "event_id", "quote_id"))
+    return values[0], values[1], values[2] or values[3]
 
 
 def user_key(user_id: str) -> str:

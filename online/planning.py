@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from online.again import Again, Decided
 from online.artifact import ArtifactCorrupt, ArtifactMissing
 from online.frame import COUNTERS
 from online.history import History, Place, Progress
 from online.lineage import Arguments, Lineage
-from online.recommendation.decide import Champion, Decider, Request, arm_of
-from online.records import Act, Decision
-from online.reproduction import decided
+from online.recommendation.decide import Decider, Request
+from online.records import Act
 from online.snapshot import Snapshot, write_snapshot
 from online.state import COLUMN_BY_NAME, State
 from online.tables import Array
@@ -163,50 +163,33 @@ def _positions(history: History, lineage: Lineage, after: int) -> Array:
 
 def _held_against(
     history: History, present: Lineage, kept: Array, shared: int, *, cut: bool
-) -> tuple[int, int, list[Decision]]:
+) -> tuple[int, int, list[Decided]]:
     """How many of the present records are lost, how many stay, and the decisions that rested on what changes, by the
     position that they read; those that a cut removes are left out."""
     lost = stayed = 0
-    decisions: deque[Decision] = deque(maxlen=COMPARED_MAX)
+    decisions: deque[Decided] = deque(maxlen=COMPARED_MAX)
     for records, _ in history.records(present.beyond(shared)):
         own = [(position, record) for position, record in records if not isinstance(record, Act)]
         stays = np.isin(np.array([position for position, _ in own], np.int64), kept, assume_unique=True)
         stayed += int(stays.sum())
         lost += len(own) - int(stays.sum())
         for (_, record), remains in zip(own, stays.tolist(), strict=True):
-            if isinstance(record, Decision) and record.read_position > shared and (remains or not cut):
+            if isinstance(record, Decided) and record.read_position > shared and (remains or not cut):
                 decisions.append(record)
     return lost, stayed, sorted(decisions, key=lambda decision: decision.read_position)
 
 
 def _decide_again(
-    history: History, after: Lineage, shared: int, decisions: list[Decision], progress: Progress | None
+    history: History, after: Lineage, shared: int, decisions: list[Decided], progress: Progress | None
 ) -> tuple[Place, int]:
     """The state of a lineage at its end, and how many decisions come out otherwise on the way to it."""
     place = history.build(after.until(shared), progress=progress) if shared else history.build(after.until(0))
-    decider = Decider(history.settings)
-    artifact = history.artifacts(after.artifact_id)
-    champion = Champion(history.settings, artifact) if artifact else None
+    again = Again(history.settings, history.artifacts)
     changed = 0
     for decision in decisions:
         place = history.advanced(place, after.until(decision.read_position))
-        changed += not _same(place.state, decider, champion, decision)
+        changed += not again.same(place.state, decision)
     return history.advanced(place, after, progress=progress), changed
-
-
-def _same(state: State, decider: Decider, champion: Champion | None, decision: Decision) -> bool:
-    request = Request(
-        decision_id=decision.decision_id,
-        user_id=decision.user_id,
-        n=decision.n,
-        at_ms=decision.at_ms,
-        context=decision.context,
-        candidates=decision.candidates,
-        exclude=decision.exclude,
-    )
-    own = champion if champion and arm_of(state.settings, decision.user_id) else None
-    again = decided(state, decider, own, request, decision)
-    return again.item_ids == decision.item_ids
 
 
 def _keep(history: History, folder: Path, place: Place, name: str) -> Snapshot:

@@ -1,22 +1,18 @@
 """Decide a recorded decision again, from the state of its moment, and hold the bytes against each other (law 6).
 
-Compared is the record itself as it is encoded in the log: items, scores, propensities, reasons, arm, artifact. Taken
-over from the record is only what the decision did not decide: who asked, for what, and when.
+Compared is the record itself as it is encoded in the log: items, scores, propensities, fare, rules, reasons, arm,
+artifact. `online.again` decides.
 """
 
 import msgspec
 from blake3 import blake3
 
-from online.artifact import Artifact, ArtifactCorrupt, ArtifactMissing
+from online.again import Again, Decided, decision_id_of
+from online.artifact import ArtifactCorrupt, ArtifactMissing
 from online.history import History, Place, Progress
 from online.lineage import Arguments
-from online.pricing.quote import FareDecider, decided_again
-from online.pricing.records import Quote
-from online.recommendation.decide import Champion, Decider, Request, arm_of
-from online.records import Decision, Record, decode, encode, unpack_because, unpack_floats
+from online.records import Record, decode, encode, unpack_because, unpack_floats
 from online.snapshot import environment
-from online.state import COLUMN_BY_NAME, State
-from online.views import bind, read_only
 
 _FLOATS = ("scores", "propensities", "demand")
 
@@ -54,14 +50,13 @@ class Reproducer:
     def __init__(self, history: History) -> None:
         self.history = history
         self._near: Place | None = None
-        self._champions: dict[str, Champion] = {}
-        self._decider = Decider(history.settings)
+        self._again = Again(history.settings, history.artifacts)
 
     def reproduce(self, position: int, *, progress: Progress | None = None) -> Reproduction:
         """The decision at a log position. Raises Unreproducible, PositionUnknown, LogForeign."""
         payload = self.history.reader.entry(position)
         recorded = decode(payload) if payload is not None else None
-        if payload is None or not isinstance(recorded, Decision | Quote):
+        if payload is None or not isinstance(recorded, Decided):
             raise Unreproducible(f"position {position} holds no decision")
         self.history.scan(self.history.reader.head())
         why = self._erased_since(position, recorded.read_position)
@@ -69,7 +64,7 @@ class Reproducer:
         try:
             place = self.history.state_at(recorded.read_position, progress=progress, near=self._near)
             self._near = place
-            derived = self._again(place, recorded)
+            derived = self._again.decided(place.state, recorded)
         except (ArtifactMissing, ArtifactCorrupt) as error:
             self._near = None
             return self._result(position, recorded, payload, None, promised, f"an artifact is missing: {error}", "")
@@ -77,33 +72,11 @@ class Reproducer:
             self._near = None
             raise
         snapshot = place.snapshot.id if place.snapshot else ""
-        if encode(derived) != payload and not why:
+        if derived is None:
+            why = why or "the state of that moment knows no such flight"
+        elif encode(derived) != payload and not why:
             why = self._reason(place)
         return self._result(position, recorded, payload, derived, promised, why, snapshot)
-
-    def _again(self, place: Place, recorded: Decision | Quote) -> Record:
-        state = place.state
-        if isinstance(recorded, Quote):
-            views = bind(read_only(state.arrays, COLUMN_BY_NAME), state.settings)
-            pricing, decider = state.settings.pricing, FareDecider(state.settings.pricing)
-            return decided_again(views.pricing, views.selling, pricing, decider, recorded, state.pricing_artifact_id)
-        request = Request(
-            decision_id=recorded.decision_id,
-            user_id=recorded.user_id,
-            n=recorded.n,
-            at_ms=recorded.at_ms,
-            context=recorded.context,
-            candidates=recorded.candidates,
-            exclude=recorded.exclude,
-        )
-        artifact = self.history.artifacts(state.artifact_id)
-        champion = self._champion(artifact) if artifact and arm_of(state.settings, recorded.user_id) else None
-        return decided(state, self._decider, champion, request, recorded)
-
-    def _champion(self, artifact: Artifact) -> Champion:
-        if artifact.id not in self._champions:
-            self._champions[artifact.id] = Champion(self.history.settings, artifact)
-        return self._champions[artifact.id]
 
     def _erased_since(self, position: int, read_position: int) -> str:
         for at, act in self.history.lineages.acts:
@@ -125,7 +98,7 @@ class Reproducer:
     def _result(
         self,
         position: int,
-        recorded: Decision | Quote,
+        recorded: Decided,
         payload: bytes,
         derived: Record | None,
         promised: bool,
@@ -134,7 +107,7 @@ class Reproducer:
     ) -> Reproduction:
         again = encode(derived) if derived is not None else b""
         return Reproduction(
-            decision_id=recorded.quote_id if isinstance(recorded, Quote) else recorded.decision_id,
+            decision_id=decision_id_of(recorded),
             log_position=position,
             read_position=recorded.read_position,
             identical=again == payload,
@@ -145,24 +118,6 @@ class Reproducer:
             why=why,
             snapshot=snapshot,
         )
-
-
-def decided(
-    state: State, decider: Decider, champion: Champion | None, request: Request, recorded: Decision
-) -> Decision:
-    """The record that this state's decision would have been, received as the recorded one was."""
-    slate = decider.decide(bind(read_only(state.arrays, COLUMN_BY_NAME), state.settings), champion, request)
-    derived, _ = slate.recorded(
-        request,
-        item_id=state.item_id,
-        arm=1 if champion else 0,
-        read_position=recorded.read_position,
-        artifact_id=state.artifact_id,
-        received_ms=recorded.received_ms,
-        staleness_ms=recorded.staleness_ms,
-        client=recorded.client,
-    )
-    return derived
 
 
 def differences(recorded: Record, derived: Record) -> list[Difference]:

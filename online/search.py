@@ -7,21 +7,14 @@ the log's end backwards.
 
 from collections.abc import Callable
 
+from online.again import decision_id_of
 from online.history import Entries
-from online.pricing.records import Quote
-from online.records import Decision, Record, RecordMalformed, decode
+from online.records import RecordMalformed, decode
 
 # Workers read their clocks before they append: a record may stand this far from where its time would put it.
 _SLACK_MS = 5_000
 _SCAN_COUNT = 1_000
 _SCAN_MAX = 200_000
-
-
-def made_by(record: Record) -> str:
-    """The id under which a record answers for a decision; "" where it is none."""
-    if isinstance(record, Quote):
-        return record.quote_id
-    return record.decision_id if isinstance(record, Decision) else ""
 
 
 def find_by_time(reader: Entries, decision_id: str, made_ms: int) -> int | None:
@@ -70,7 +63,7 @@ def _among(entries: list[tuple[int, bytes]], decision_id: str) -> int | None:
     for position, payload in entries:
         if needle in payload:
             try:
-                if made_by(decode(payload)) == decision_id:
+                if decision_id_of(decode(payload)) == decision_id:
                     return position
             except RecordMalformed:
                 continue

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from online.archive import open_log
 from online.history import artifacts_of
-from online.log import LogReader
 from online.refold import refolded
 
 
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--log-url", required=True)
     parser.add_argument("--position", type=int, required=True)
     options = parser.parse_args(arguments)
-    reader = LogReader(options.log_url)
+    reader = open_log(options.log_url, options.home)
     try:
         began = time.perf_counter()
         digests = [state.digest() for state in refolded(reader, artifacts_of(options.home), [options.position])]

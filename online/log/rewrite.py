@@ -8,6 +8,7 @@ that is only deleted from a stream stays in the server's memory and files, which
 import time
 from collections.abc import Callable, Mapping
 from importlib import resources
+from typing import Any
 
 import redis
 
@@ -34,15 +35,20 @@ def replace_records(
     script = client.register_script(resources.files("online.log").joinpath("rewrite.lua").read_text("ascii"))
     try:
         client.unlink(copy)
-        reached, waiting = 0, sorted(replaced)
-        while client.exists(copy) or reached == 0:
+        begins: Any = client.execute_command("XRANGE", keys.log, "-", "+", "COUNT", 1)
+        if not begins:
+            return
+        reached = int(begins[0][0].split(b"-")[0]) - 1  # what was trimmed is not here to be replaced
+        waiting = sorted(position for position in replaced if position > reached)
+        copied = False
+        while not copied or client.exists(copy):
             due = [position for position in waiting if position <= reached + _PIECE]
             waiting = waiting[len(due) :]
             pairs = [part for position in due for part in (position, replaced[position])]
             now = int(script(keys=[keys.log, copy, keys.sequence], args=[reached, _PIECE, 1, *pairs]))
             if now == reached and client.exists(copy):
                 raise LogBroken(f"the log ends at {reached}, and its sequence says otherwise")
-            reached = now
+            reached, copied = now, True
             if progress:
                 progress(reached)
         write_files_anew(client)

@@ -1,9 +1,12 @@
 """Time travel on a real service: decisions reproduced, rollbacks and surgery under load, erasure, all verified."""
 
+import csv
 import json
+import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from online.log import LogReader
 from tests.api.conftest import ROOT, Running, eventually
 
 Start = Callable[..., Running]
@@ -225,3 +229,91 @@ def test_an_erased_user_is_nowhere_any_more_and_the_service_never_saw_them(start
             assert ghost["user_id"].encode() not in path.read_bytes(), path
     restarted = start_service("home")
     assert state(restarted)["digest"] == erased.json()["digest"]
+
+
+def test_an_archived_past_is_travelled_like_any_other(start_service: Start) -> None:
+    service = start_service("home", "--log-kept", "1000", "--snapshot-every", "1")
+    service.fill(items=40, users=17)
+    decided = use(service, 20)
+    for k in range(5):
+        events = [
+            {"event_id": f"m{k}-{n}", "event_type": "play", "user_id": f"u{n % 17}", "item_id": f"i{n * k % 40}"}
+            for n in range(600)
+        ]
+        assert service.client.post("/v1/events", json={"events": events}).status_code == 202
+    reader = LogReader(service.address["log_url"])
+
+    def trimmed() -> bool:
+        use(service, 1, seed=10_000 + int(time.monotonic() * 1e3) % 10**6)
+        return reader.first() > 1_000
+
+    assert eventually(trimmed, within_s=90.0), service.said()[-2000:]
+    reader.close()
+    before = state(service)
+    assert service.client.post(f"/v1/decisions/{decided[3]}/reproduce", timeout=120.0).json()["identical"]
+    assert perennial(service.home, "reproduce", decided[0], "--from-artifact")["identical"]
+    verified = perennial(service.home, "verify")
+    assert verified["identical"] and verified["archived"] >= 1_000 and verified["archive_digest"]
+    cut = rollback(service, without={"users": ["u4"]})
+    assert rollback(service, to={"position": cut["from"]})["digest"] == before["digest"]
+    body = {"act": "erase", "user_id": "u5", "reason": "asked for"}
+    erased = service.client.post("/v1/acts", json=body, timeout=120.0)
+    assert erased.status_code == 200, erased.text
+    assert perennial(service.home, "verify")["identical"]
+    digest = state(service)["digest"]
+    service.stop()
+    segment = sorted((service.home / "archive").glob("*.parquet"))[0]
+    restarted = start_service("home")
+    assert state(restarted)["digest"] == digest
+    content = bytearray(segment.read_bytes())
+    content[200] ^= 1
+    segment.write_bytes(content)
+    assert segment.name in perennial(restarted.home, "verify", code=1)
+
+
+def pretrained(folder: Path, *, step: int) -> Path:
+    """A small artifact: users walk a ring of items in steps of `step`."""
+    past = folder.with_suffix(".csv")
+    with past.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["user_id", "item_id", "timestamp"])
+        for user in range(60):
+            for k in range(12):
+                writer.writerow([f"u{user}", f"i{(user + k * step) % 40}", 1_700_000_000 + 900 * user + 60 * k])
+    command = [sys.executable, "-m", "api.command", "pretrain", "recommendation", "--interactions", str(past)]
+    command += ["--out", str(folder), "--epochs", "2", "--device", "cpu", "--json"]
+    trained = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert trained.returncode == 0, trained.stderr
+    return folder
+
+
+def test_a_promoted_artifact_has_learned_what_was_learned_live(start_service: Start, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    first, second = (pretrained(tmp_path / f"artifact-{step}", step=step) for step in (1, 7))
+    service = start_service("home", "--artifact", str(first))
+    service.fill(items=40, users=17)
+    decided = use(service, 40)
+    before = state(service)
+    dry = perennial(service.home, "promote", str(second), "--dry-run")
+    assert dry["dry_run"] and dry["to"] == 0 and state(service)["digest"] == before["digest"]
+    done = perennial(service.home, "promote", str(second), "--reason", "weekly")
+    now = state(service)
+    assert now["artifact"] != before["artifact"] and now["digest"] == done["digest"] == dry["digest"]
+    assert now["received"] == before["received"], "what was learned live is learned again"
+    decided += use(service, 20, seed=40)
+    arms = {service.client.get(f"/v1/decisions/{one}").json()["model"]["arm"] for one in decided}
+    assert arms == {"live", "champion"} or len(arms) == 1
+    for decision_id in (decided[0], decided[39], decided[40], decided[-1]):
+        found = service.client.post(f"/v1/decisions/{decision_id}/reproduce", timeout=120.0).json()
+        assert found["identical"], found
+    assert service.client.get(f"/v1/decisions/{decided[-1]}").json()["model"]["artifact"] == now["artifact"]
+    back = rollback(service, to={"position": done["from"]})
+    assert back["digest"] == before["digest"] and state(service)["artifact"] == before["artifact"]
+    rollback(service, to={"position": back["from"]})
+    digest = state(service)["digest"]
+    assert perennial(service.home, "verify")["identical"]
+    learner = service.pid_of("online.learner")
+    assert len(os.listdir(f"/proc/{learner}/task")) == 1, "a snapshot beside the fold is a fork: one thread only"
+    service.stop()
+    restarted = start_service("home")
+    assert state(restarted)["digest"] == digest

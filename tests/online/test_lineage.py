@@ -1,5 +1,6 @@
 """Acts on the past: the state after them is the one that the kept records alone would have given, bit by bit."""
 
+import os
 import random
 from pathlib import Path
 
@@ -22,6 +23,11 @@ from online.state import State
 RULES = Settings(attribution_window_s=600, event_ids_max=512, decisions_max=64, slots_max=4_000)
 POSITIONS = ("users.last_position", "items.last_position", "decisions.position")
 Entries = list[tuple[int, Record]]
+
+
+def examples(usual: int) -> int:
+    """How many random cases: PERENNIAL_EXAMPLES where it is set (`make torture`)."""
+    return int(os.environ.get("PERENNIAL_EXAMPLES", usual))
 
 
 class Records:
@@ -114,7 +120,7 @@ def folded_with_holes(entries: Entries) -> State:
     return state
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(20))
 @given(seed=st.integers(0, 2**32), many=st.integers(1, 5), cuts=st.lists(st.integers(1, 250), max_size=4))
 def test_after_acts_on_the_past_the_state_is_that_of_a_run_that_saw_only_what_was_kept(
     make_stream, seed: int, many: int, cuts: list[int]
@@ -130,7 +136,7 @@ def test_after_acts_on_the_past_the_state_is_that_of_a_run_that_saw_only_what_wa
         assert state.digest() == folded_with_holes(kept[state.position]).digest()
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(15))
 @given(seed=st.integers(0, 2**32))
 def test_surgery_equals_a_run_whose_log_never_had_the_records(make_stream, seed: int) -> None:
     """Not only with holes where they were: the very log without them, positions counted anew."""
@@ -148,10 +154,10 @@ def test_surgery_equals_a_run_whose_log_never_had_the_records(make_stream, seed:
         if name in POSITIONS:
             one = np.array([new_place[int(position)] for position in one])
         if name != "frame.position":
-            assert np.array_equal(one, other), name
+            assert one.shape == other.shape and one.tobytes() == other.tobytes(), name
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(12))
 @given(seed=st.integers(0, 2**32), to=st.integers(1, 200), many=st.integers(0, 3))
 def test_a_rollback_that_is_rolled_back_gives_the_digest_back(make_stream, seed: int, to: int, many: int) -> None:
     entries = with_acts(make_stream(seed, 200, RULES), seed, many)
@@ -163,7 +169,7 @@ def test_a_rollback_that_is_rolled_back_gives_the_digest_back(make_stream, seed:
     assert run(Records([*gone, (n + 2, act("rollback", to=n))])).state.digest() == before
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(12))
 @given(seed=st.integers(0, 2**32), many=st.integers(1, 4), places=st.lists(st.integers(10, 200), max_size=5))
 def test_snapshots_of_any_lineage_shorten_the_way_and_change_nothing(
     make_stream, tmp_path_factory, seed: int, many: int, places: list[int]

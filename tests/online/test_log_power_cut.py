@@ -7,26 +7,20 @@ under `everysec` has to lose records, or the test would show nothing.
 
 import asyncio
 import os
-import random
-import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from online.log import LogReader, LogUnavailable, LogWriter, connect
+from tests.faults.injectors import COMPILER, build_fsync_library, cut_power
 
-COMPILER = shutil.which("cc") or shutil.which("gcc")
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler to build the preloaded library with")
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory) -> Path:
-    built = tmp_path_factory.mktemp("preload") / "fsync_log.so"
-    source = Path(__file__).with_name("fsync_log.c")
-    subprocess.run([COMPILER, "-shared", "-fPIC", "-O2", "-o", built, source, "-ldl"], check=True)
-    return built
+    return build_fsync_library(tmp_path_factory.mktemp("preload"))
 
 
 @pytest.fixture
@@ -36,21 +30,8 @@ def notes(tmp_path, library, monkeypatch) -> Path:
     return tmp_path / "notes"
 
 
-def cut_power(folder: Path, notes: Path, seed: int) -> int:
-    """Truncate each append-only file to what was synced, plus a torn piece; how many bytes were taken away."""
-    kept: dict[str, int] = {}
-    for line in notes.read_text().splitlines() if notes.exists() else ():
-        size, _, path = line.partition("\t")
-        kept[path] = max(kept.get(path, 0), int(size))
-    taken = 0
-    torn = random.Random(seed)
-    for path in (folder / "appendonlydir").glob("*.incr.aof"):
-        written, synced = path.stat().st_size, kept.get(str(path), 0)
-        if written > synced:
-            left = synced + torn.randrange(written - synced)
-            os.truncate(path, left)
-            taken += written - left
-    return taken
+def cut(folder: Path, notes: Path, seed: int) -> int:
+    return cut_power(list((folder / "appendonlydir").glob("*.incr.aof")), notes, seed)
 
 
 async def append_until_killed(server, kill_after: int) -> dict[bytes, int]:
@@ -97,7 +78,7 @@ def surviving(url: str) -> dict[int, bytes]:
 def test_a_power_cut_takes_no_acknowledged_record_and_leaves_no_batch_twice(tmp_path, start_server, notes, seed):
     server = start_server(tmp_path / "log")
     acknowledged = asyncio.run(append_until_killed(server, 50 * (seed + 1)))
-    cut_power(tmp_path / "log", notes, seed)
+    cut(tmp_path / "log", notes, seed)
     records = surviving(start_server(tmp_path / "log").url)
     assert all(records[position] == record for record, position in acknowledged.items())
     assert list(records) == list(range(1, len(records) + 1))
@@ -108,7 +89,7 @@ def test_a_slow_disk_changes_nothing_about_that(tmp_path, start_server, notes, m
     monkeypatch.setenv("FSYNC_SLOW_US", "30000")
     server = start_server(tmp_path / "log")
     acknowledged = asyncio.run(append_until_killed(server, 200))
-    cut_power(tmp_path / "log", notes, seed=0)
+    cut(tmp_path / "log", notes, seed=0)
     monkeypatch.delenv("FSYNC_SLOW_US")
     records = surviving(start_server(tmp_path / "log").url)
     assert all(records[position] == record for record, position in acknowledged.items())
@@ -119,7 +100,7 @@ def test_the_same_cut_under_everysec_does_lose_records(tmp_path, start_server, n
     with connect(server.url) as client:
         client.config_set("appendfsync", "everysec")
     acknowledged = asyncio.run(append_until_killed(server, 500))
-    taken = cut_power(tmp_path / "log", notes, seed=0)
+    taken = cut(tmp_path / "log", notes, seed=0)
     records = surviving(start_server(tmp_path / "log").url)
     lost = [record for record, position in acknowledged.items() if records.get(position) != record]
     assert taken > 0

@@ -1,0 +1,35 @@
+"""Places at which a test can have this process killed: PERENNIAL_FAILPOINT=name:k:file.
+
+The process kills itself, as SIGKILL would, when it passes the named place for the k-th time. The file is made first;
+while it is there nothing happens: the process that is started in its place lives. Without the variable a place costs
+one comparison.
+"""
+
+import os
+import signal
+from pathlib import Path
+
+NAMES = (
+    "durable.written",  # a file is on the disk under its temporary name
+    "durable.renamed",  # and under its own, its folder not synced yet
+    "learner.folded",  # a batch is folded, and not published
+    "learner.published",  # and published
+    "learner.switched",  # another past is in force, and not published
+    "archive.archived",  # segments are written, and the stream is not trimmed
+    "erasure.replaced",  # records have left the stream, and not the archive and the snapshots
+)
+_WANTED = os.environ.get("PERENNIAL_FAILPOINT", "")
+_passed: dict[str, int] = {}
+
+
+def failpoint(name: str) -> None:
+    """A place with a name of NAMES."""
+    if not _WANTED:
+        return
+    wanted, k, marker = _WANTED.split(":", 2)
+    if name != wanted:
+        return
+    _passed[name] = _passed.get(name, 0) + 1
+    if _passed[name] == int(k) and not Path(marker).exists():
+        Path(marker).write_text(name)
+        os.kill(os.getpid(), signal.SIGKILL)

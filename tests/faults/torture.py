@@ -1,0 +1,296 @@
+"""The long form of the fault tests: `make torture`, with counts and what no failure in them shows.
+
+    python -m tests.faults.torture [--trials 300] [--only kills,acts,cuts,learner]
+
+Every phase stops at the first thing that is not as promised, and says what it was.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from online.failpoint import NAMES
+from online.log import LogReader, LogServer, LogUnavailable, LogWriter
+from online.records import Event, decode
+from tests.api.conftest import ROOT, Running, eventually
+from tests.faults.injectors import COMPILER, bound, build_fsync_library, cut_power, kill, paused
+from tests.faults.test_learner_crashes import crash_and_compare
+
+
+def cuts(folder: Path, trials: int) -> str:
+    """Power cuts of the log's server, its syncs 0 to 20 ms slow: what was acknowledged is there, once, in its place."""
+    if COMPILER is None:
+        return "not run: no C compiler"
+    os.environ["LD_PRELOAD"] = str(build_fsync_library(folder))
+    acknowledged_in_all = 0
+    try:
+        for seed in range(trials):
+            home, notes = folder / f"cut-{seed}", folder / f"notes-{seed}"
+            os.environ["FSYNC_NOTES"], os.environ["FSYNC_SLOW_US"] = (
+                str(notes),
+                str(random.Random(seed).choice((0, 20_000))),
+            )
+            server = LogServer.start(home)
+            acknowledged = asyncio.run(_append_until_killed(server, 20 + seed % 150))
+            cut_power(list((home / "appendonlydir").glob("*.incr.aof")), notes, seed)
+            server = LogServer.start(home)
+            reader = LogReader(server.url)
+            there: dict[int, bytes] = {}
+            after = 0
+            while found := reader.read(after, 10_000, 0):
+                there.update(found)
+                after = found[-1][0]
+            reader.close()
+            server.stop()
+            lost = [position for record, position in acknowledged.items() if there.get(position) != record]
+            assert not lost, f"seed {seed}: acknowledged and lost: {lost[:5]}"
+            assert len(set(there.values())) == len(there), f"seed {seed}: a record twice"
+            acknowledged_in_all += len(acknowledged)
+            shutil.rmtree(home)
+    finally:
+        for name in ("LD_PRELOAD", "FSYNC_NOTES", "FSYNC_SLOW_US"):
+            os.environ.pop(name, None)
+    return f"{bound(trials)}; {acknowledged_in_all:,} acknowledged records, 0 lost, 0 doubled"
+
+
+async def _append_until_killed(server: LogServer, kill_after: int) -> dict[bytes, int]:
+    acknowledged: dict[bytes, int] = {}
+    writer = LogWriter(server.url, patience_s=0.05)
+    await writer.start()
+    killed = False
+
+    async def appender(name: int) -> None:
+        turn = 0
+        while not killed:
+            record = b"%d/%d " % (name, turn) + b"x" * 200
+            turn += 1
+            try:
+                acknowledged[record] = await writer.append([record])
+            except LogUnavailable:
+                return
+
+    async def killing() -> None:
+        nonlocal killed
+        while len(acknowledged) < kill_after:
+            await asyncio.sleep(0.0005)
+        kill(server.pid)
+        killed = True
+
+    await asyncio.gather(killing(), *map(appender, range(32)))
+    await writer.close()
+    server.stop()
+    return acknowledged
+
+
+def learner(folder: Path, trials: int) -> str:
+    """The learner killed at every place in turn, records and an act on the past arriving; its successor's state."""
+    places = [name for name in NAMES if not name.startswith("erasure")]
+    took = []
+    for trial in range(trials):
+        name = places[trial % len(places)]
+        k = 1 if name in ("learner.switched", "archive.archived") else 1 + trial // len(places) % 6
+        server = LogServer.start(folder / f"log-{trial}")
+        try:
+            took.append(crash_and_compare(folder / f"home-{trial}", server.url, name, k))
+        finally:
+            server.stop()
+        shutil.rmtree(folder / f"home-{trial}")
+        shutil.rmtree(folder / f"log-{trial}")
+        print(f"  {trial + 1}: {name} {k}", flush=True)
+    restarts = [one for one in took if one] or [0.0]
+    return f"{bound(trials)}; ready again in {statistics.median(restarts):.1f} s, {max(restarts):.1f} at most"
+
+
+def kills(folder: Path, trials: int) -> str:
+    """Server, learner, worker, all three killed or hung under load: what was answered with 202 is counted once."""
+    service = Running(folder / "kills", "--workers", "2", "--snapshot-every", "2", "--log-kept", "1000")
+    chance = random.Random(1)
+    accepted: list[str] = []
+    stop = threading.Event()
+
+    def client(name: int) -> None:
+        turn = 0
+        while not stop.is_set():
+            one = f"{name}-{turn}"
+            event = {"event_id": one, "event_type": "play", "user_id": f"u{turn % 20}", "item_id": f"i{turn % 30}"}
+            while not stop.is_set():  # until it is told 202: the same id each time
+                try:
+                    with httpx.Client(base_url=service.address["url"], timeout=10.0) as http:
+                        if http.post("/v1/events", json={"events": [event]}).status_code == 202:
+                            accepted.append(one)
+                            break
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.02)
+            turn += 1
+            time.sleep(0.005)
+
+    before = service.fill(items=30, users=20)
+    began = service.client.get("/v1/state").json()
+    threads = [threading.Thread(target=client, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for trial in range(trials):
+            parts = chance.choice(
+                (["valkey"], ["online.learner"], ["api.worker"], ["valkey", "online.learner", "api.worker"])
+            )
+            time.sleep(chance.uniform(0.1, 1.0))
+            known = len(accepted)
+            found = [pid for pid, command in service.children().items() if any(part in command for part in parts)]
+            if chance.random() < 0.3 and found:
+                with paused(found[0]):
+                    time.sleep(chance.uniform(0.1, 2.0))
+            else:
+                for pid in found:
+                    kill(pid)
+            assert eventually(lambda k=known: len(accepted) > k + 4, within_s=120.0), service.said()[-3_000:]
+            if trial % 20 == 19:
+                print(f"  {trial + 1}: {len(accepted):,} events accepted", flush=True)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert eventually(lambda: service.client.get("/readyz").status_code == 200, within_s=300.0)
+    assert eventually(lambda: _caught_up(service), within_s=300.0)
+    after = service.client.get("/v1/state").json()
+    in_log = _event_ids(service, before)
+    lost = set(accepted) - in_log
+    assert not lost, f"acknowledged and not in the log: {sorted(lost)[:5]}"
+    counted = after["applied"] + after["late"] - began["applied"] - began["late"]
+    assert counted == len(in_log), f"{counted} counted, {len(in_log)} different events in the log"
+    assert after["received"] == after["applied"] + after["duplicate"] + after["late"] + after["rejected"]
+    _verify(service)
+    service.stop()
+    return f"{bound(trials)}; {len(accepted):,} events accepted, 0 lost, 0 counted twice, digests identical"
+
+
+def acts(folder: Path, trials: int) -> str:
+    """Rollbacks, surgery, undo, freeze and resume under load: no request fails, every digest is as it should be."""
+    service = Running(folder / "acts", "--workers", "2")
+    service.fill(items=30, users=20)
+    chance = random.Random(2)
+    stop = threading.Event()
+    statuses: dict[int, int] = {}
+    took: list[float] = []
+
+    def client(name: int) -> None:
+        turn = 0
+        with httpx.Client(base_url=service.address["url"], timeout=60.0) as http:
+            while not stop.is_set():
+                turn += 1
+                slate = {"user_id": f"u{turn % 20}", "n": 5}
+                event = {
+                    "event_id": f"{name}-{turn}",
+                    "event_type": "play",
+                    "user_id": f"u{turn % 20}",
+                    "item_id": "i3",
+                }
+                for path, body in (("/v1/recommendations", slate), ("/v1/events", {"events": [event]})):
+                    began = time.monotonic()
+                    status = http.post(path, json=body).status_code
+                    took.append(time.monotonic() - began)
+                    statuses[status] = statuses.get(status, 0) + 1
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=client, args=(name,)) for name in range(2)]
+    for thread in threads:
+        thread.start()
+
+    def ask(path: str, **body: Any) -> dict[str, Any]:
+        reply = service.client.post(path, json=body | {"reason": "torture"}, timeout=300.0)
+        assert reply.status_code == 200, reply.text
+        done: dict[str, Any] = reply.json()
+        return done
+
+    try:
+        for trial in range(trials):
+            head = service.client.get("/v1/state").json()["position"]
+            match chance.randrange(4):
+                case 0:
+                    done = ask("/v1/rollbacks", to={"position": max(1, head - chance.randrange(1, 200))})
+                case 1:
+                    done = ask("/v1/rollbacks", without={"users": [f"u{chance.randrange(20)}"]})
+                case 2:
+                    done = ask("/v1/rollbacks", without={"positions": {"from": max(2, head - 50), "until": head}})
+                case _:
+                    ask("/v1/acts", act="freeze")
+                    time.sleep(0.2)
+                    done = ask("/v1/acts", act="resume", meanwhile="learn")
+            if chance.random() < 0.5:
+                ask("/v1/rollbacks", to={"position": done["from"]})
+            if trial % 20 == 19:
+                print(f"  {trial + 1}: {sum(statuses.values()):,} requests", flush=True)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert set(statuses) == {201, 202}, statuses
+    _verify(service)
+    service.stop()
+    ordered = sorted(took)
+    return (
+        f"{bound(trials)}; {len(took):,} requests meanwhile, 0 failed, p50 {ordered[len(took) // 2] * 1e3:.0f} ms, "
+        f"p99 {ordered[len(took) * 99 // 100] * 1e3:.0f} ms, digests identical"
+    )
+
+
+def _caught_up(service: Running) -> bool:
+    reply = service.client.get("/v1/state")
+    return reply.status_code == 200 and reply.json()["learned_position"] >= reply.json()["log_head"]
+
+
+def _event_ids(service: Running, after: int) -> set[str]:
+    from online.archive import open_log
+
+    log, found = open_log(service.address["log_url"], service.home), set()
+    while entries := log.read(after, 1_000, 0):
+        for position, payload in entries:
+            record = decode(payload)
+            if isinstance(record, Event):
+                found.add(record.event_id)
+            after = position
+    log.close()
+    return found
+
+
+def _verify(service: Running) -> None:
+    command = [sys.executable, "-m", "api.command", "verify", "--home", str(service.home), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+PHASES: dict[str, Callable[[Path, int], str]] = {"cuts": cuts, "learner": learner, "kills": kills, "acts": acts}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--trials", type=int, default=300, help="of each phase")
+    parser.add_argument("--only", default=",".join(PHASES), help="phases, with commas")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for name in options.only.split(","):
+        phase = PHASES[name]
+        print(f"{name}: {(phase.__doc__ or '').splitlines()[0]}", flush=True)
+        with tempfile.TemporaryDirectory(prefix=f"torture-{name}-") as folder:
+            began = time.monotonic()
+            print(f"{name}: {phase(Path(folder), options.trials)}  ({time.monotonic() - began:.0f} s)", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
