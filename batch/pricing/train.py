@@ -2,8 +2,9 @@
 
 First every market is fitted without the hidden layer; from there the demand net is trained, hidden layer and markets
 together, until the last tenth of the log by time stops improving; where it never improves on the markets alone, the
-hidden layer stays empty. At last the markets are fitted again around what was learned, with everything: what is served has
-seen the latest requests too. What the log does not say, published estimates do: an empty file makes an artifact as well.
+hidden layer stays empty. At last the markets are fitted again around what was learned, with everything: what is served
+has seen the latest requests too. What the log does not say, published estimates do: an empty file makes an artifact as
+well.
 """
 
 from __future__ import annotations
@@ -157,7 +158,9 @@ def pretrain_from(
         # The net, judged on the tail of the log.
         trunk, metrics = no_trunk(), {"validation": None}
         if len(rows) - held >= config.validation_rows:
-            trunk, metrics = fit_net(rows.taken(slice(0, held)), rows.taken(slice(held, None)), markets, config, device, progress)
+            trunk, metrics = fit_net(
+                rows.taken(slice(0, held)), rows.taken(slice(held, None)), markets, config, device, progress
+            )
             validation = metrics["validation"]
             progress.say(
                 f"validation on the last {validation['n']:,} requests: log loss {validation['log_loss']:.4f} "
@@ -289,7 +292,9 @@ def fit_net(
         pace = (step + 1) / (time.monotonic() - began_s)
         left_s = (config.steps - step - 1) / pace
         text = f"step {step + 1} · {pace * len(part[3]):,.0f} rows/s · loss {history[-1]['loss']:.4f}"
-        progress.tell(share=(step + 1) / config.steps, text=f"{text} · validation {scored:.4f} · {duration(left_s)} left")
+        progress.tell(
+            share=(step + 1) / config.steps, text=f"{text} · validation {scored:.4f} · {duration(left_s)} left"
+        )
         waited += 1
         if scored < best_loss - 1e-5:
             best_loss, trunk, waited = scored, net.trunk(), 0

@@ -5,9 +5,9 @@ An outcome y at a request whose logit has the gradient g at the mean m: the new 
 s = y - sigmoid(logit + g'S g s), the exact mode along S g, so that a wide prior cannot overshoot; then with
 h = pi (1 - pi) at the mode, S <- S - h S g (S g)' / (1 + h g'S g) and the precision grows by h g g'.
 
-Every day precision above the floor fades (stabilised forgetting), a little in all directions and more in the one in which
-markets move: everybody would pay a factor more or less. The covariance is made again from it. Where residuals leave what
-chance allows, most of the precision goes at once.
+Every day precision above the floor fades (stabilised forgetting), a little in all directions and more in the one in
+which markets move: everybody would pay a factor more or less. The covariance is made again from it. Where residuals
+leave what chance allows, most of the precision goes at once.
 """
 
 import numpy as np
