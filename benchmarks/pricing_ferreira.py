@@ -9,9 +9,9 @@ whenever the periods so far grew by a tenth), and a fare is drawn from the linea
 stock and time.
 
 NEC (IJCAI 2024): ten periods, fares 1 to 9 or nothing for sale, Poisson demand 50 exp(-(p + t) / 5) (A) or
-50 exp(-p / (.5 + .5 t)) (B), stock 30. One episode is one flight that is ten days on sale; all of pricing's kernels play
-it, arrivals and program included. They see the requests that do not buy, which that paper's algorithms do not; the fare
-stays for a period, as there.
+50 exp(-p / (.5 + .5 t)) (B), stock 30. One episode is one flight, ten days on sale; all of pricing's kernels play
+it, arrivals and program included. They see the requests that do not buy, which that paper's algorithms do not; the
+fare stays for a period, as there.
 """
 
 from __future__ import annotations

@@ -156,9 +156,8 @@ def main() -> None:
                 f"({time.monotonic() - begun:.0f} s)"
             )
             for name, row in found["sellers"].items():
-                print(
-                    f"  {name:24}{row['share']:7.2f} % ± {row['se']:.2f}   later {row['later']:.2f}   {row['by_market']}"
-                )
+                share = f"{row['share']:7.2f} % ± {row['se']:.2f}"
+                print(f"  {name:24}{share}   later {row['later']:.2f}   {row['by_market']}")
             print(f"  continued - frozen: {found['gain']:+.2f} ± {found['gain_se']:.2f} points", flush=True)
     if given.json:
         print(json.dumps(results))

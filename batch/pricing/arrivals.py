@@ -121,7 +121,7 @@ def fit_arrivals(bookings: Bookings, features: list[Feature], references: np.nda
 
 
 def last_contexts(bookings: Bookings, features: list[Feature]) -> tuple[np.ndarray, np.ndarray]:
-    """The last requests of a market and window: float32 [m, WINDOWS, CONTEXTS, FEATURES_MAX], and how many came."""
+    """The last requests of a market and window, float32 [m, WINDOWS, CONTEXTS, FEATURES_MAX], and how many came."""
     markets = len(bookings.market_ids)
     kept = np.zeros((markets, WINDOWS, CONTEXTS, FEATURES_MAX), np.float32)
     counts = np.zeros((markets, WINDOWS), np.int64)
@@ -139,7 +139,7 @@ def last_contexts(bookings: Bookings, features: list[Feature]) -> tuple[np.ndarr
 
 
 def cancellations(bookings: Bookings) -> tuple[np.ndarray, np.ndarray]:
-    """(cancellations and seat-days [m, 2] with the prior, the pool's [2]): seats that came back between two requests."""
+    """(cancellations and seat-days [m, 2] with the prior, the pool's [2]): seats that came back between requests."""
     prior = np.array(CANCELLATIONS)
     per_market = np.tile(prior, (len(bookings.market_ids), 1))
     order = np.lexsort((np.arange(len(bookings)), bookings.flight))

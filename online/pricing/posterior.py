@@ -28,7 +28,7 @@ from online.pricing.layout import (
 )
 from online.tables import Array
 
-MODE_STEPS = 8  # of Newton's method on a line; it stops changing after four or five
+MODE_STEPS = 64  # of Newton's method on a line; mostly it stands still after four or five
 DAYS_MAX = 4_000  # a longer pause forgets no more
 
 
@@ -94,7 +94,10 @@ def mode(logit: float, variance: float, outcome: float) -> tuple[float, float]:
         else:
             low = s
         step = s - above / (1.0 + variance * pi * (1.0 - pi))
-        s = step if low < step < high else 0.5 * (low + high)
+        step = step if low < step < high else 0.5 * (low + high)
+        if step == s:
+            break
+        s = step
         pi = sigmoid(logit + variance * s)
     return s, pi
 
