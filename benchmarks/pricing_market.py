@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from simulations.airline_driver import KernelSeller
 from simulations.airline_history import past, write_bookings
 from simulations.airline_market import DAYS, Market, Route, Seller, draw_market, draw_routes, play
 from simulations.airline_optimum import Optimum, fluid_bound_cents
-from simulations.airline_sellers import Emsr, best_fixed, by_route, tuned_rule
+from simulations.airline_sellers import Emsr, Rule, best_fixed, by_route, tuned_rule
 
 ROUTES = 8
 FIRST_SEED = 1
@@ -65,6 +66,17 @@ def standard_error(revenue: np.ndarray, optimum: np.ndarray) -> float:
     return float(100.0 * np.sqrt(((revenue - share * optimum) ** 2).sum()) / optimum.sum())
 
 
+@cache
+def practised(seed: int) -> tuple[Rule, Rule]:
+    """The rule ladder and the fixed fares, tuned on 80 other flights of the same routes, without drift."""
+    routes = draw_routes(ROUTES, seed)
+    first = DAYS + 1
+    practice = draw_market(
+        routes=routes, flights_per_route=10, seed=seed + 2_000, first_departure_day=first, calendar_days=100
+    )
+    return tuned_rule(practice, seed=seed), best_fixed(practice)
+
+
 def sellers(case: str, routes: list[Route], seed: int, folder: Path, *, baselines: bool) -> dict[str, Seller]:
     """Everybody who sells in a case."""
     _, flights = CASES[case]
@@ -74,14 +86,12 @@ def sellers(case: str, routes: list[Route], seed: int, folder: Path, *, baseline
         "continued": KernelSeller(artifact, seed=seed),
     }
     if baselines:
-        practice = draw_market(
-            routes=routes, flights_per_route=10, seed=seed + 2_000, first_departure_day=DAYS + 1, calendar_days=100
-        )
+        rule, fixed = practised(seed)
         found |= {
             "EMSRb, true demand": Emsr(marginal=False),
             "EMSRb-MR, true demand": Emsr(marginal=True),
-            "tuned rule": tuned_rule(practice, seed=seed),
-            "best fixed fare": best_fixed(practice),
+            "tuned rule": rule,
+            "best fixed fare": fixed,
         }
     return found
 

@@ -1,4 +1,4 @@
-"""The posterior of a market: an extended Kalman filter in a fixed order, forgetting that keeps a floor, honest draws."""
+"""A market's posterior: an extended Kalman filter in a fixed order, forgetting that keeps a floor, honest draws."""
 
 import numpy as np
 import pytest
