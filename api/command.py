@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from api.command_acts import erase, freeze, promote, resume, rollback
-from api.command_batch import evaluate_recommendation, pretrain_recommendation, replay_recommendation
+from api.command_batch import (
+    evaluate_recommendation,
+    pretrain_pricing,
+    pretrain_recommendation,
+    replay_pricing,
+    replay_recommendation,
+)
 from api.command_reproduce import reproduce
 from api.command_snapshot import (
     snapshot_create,
@@ -46,10 +52,12 @@ def cli() -> typer.Typer:
     app.command("up")(up)
     app.add_typer(pretrain, name="pretrain")
     pretrain.command("recommendation")(pretrain_recommendation)
+    pretrain.command("pricing")(pretrain_pricing)
     app.add_typer(evaluate, name="evaluate")
     evaluate.command("recommendation")(evaluate_recommendation)
     app.add_typer(replay, name="replay")
     replay.command("recommendation")(replay_recommendation)
+    replay.command("pricing")(replay_pricing)
     app.add_typer(snapshot, name="snapshot")
     snapshot.command("list")(snapshot_list)
     snapshot.command("create")(snapshot_create)
