@@ -35,8 +35,9 @@ demo: $(STAMP)  ## from nothing to a running service that learns; ends by itself
 test: $(STAMP)  ## all tests; TESTS=path and PYTEST_ARGS='-k word' narrow them
 	$(BIN)/python -m pytest $(TESTS) $(PYTEST_ARGS)
 
-lint: $(STAMP)  ## ruff, mypy (strict on online/ and api/), import direction, no unpickling, exact arithmetic
+lint: $(STAMP)  ## ruff (rules and format), mypy (strict on online/ and api/), import direction, no unpickling, exact arithmetic
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 

@@ -63,7 +63,7 @@ class Metrics:
         registry = self._registry
         if self._folder is not None:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry, path=str(self._folder))
         text: bytes = generate_latest(registry)
         fold = CollectorRegistry()
         fold.register(_Fold(model, log_head))

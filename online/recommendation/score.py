@@ -160,7 +160,8 @@ def product(query: np.ndarray, user: int, vectors: np.ndarray, item: int, lanes:
         lanes[l] += lanes[l + 8]
     for l in range(4):
         lanes[l] += lanes[l + 4]
-    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+    total: np.float32 = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+    return total
 
 
 @njit(cache=True)
@@ -243,12 +244,13 @@ def score_one(
     lanes: np.ndarray,
 ) -> np.float32:
     """The dense part of one item's score."""
-    total = weight[0] * max(np.float32(heat[0, item] - cooled[0]), ZERO)
+    total: np.float32 = weight[0] * max(np.float32(heat[0, item] - cooled[0]), ZERO)
     for h in range(1, POPULARITIES):
         total += weight[h] * max(np.float32(heat[h, item] - cooled[h]), ZERO)
     if tasteful:
         total += weight[F_TASTE] * product(query, user, vectors, item, lanes)
-    return (total + bias) + weight[F_RESPONSE] * response
+    total = (total + bias) + weight[F_RESPONSE] * response
+    return total
 
 
 @njit(cache=True)
