@@ -1,6 +1,6 @@
 """Compile the kernels before anybody waits for them: `python -m online.kernels`.
 
-The first start on a machine compiles for about a minute; every later one loads what is kept (see `online/kernel_cache.py`).
+The first start on a machine compiles for about a minute; every later one loads what is kept: `online/kernel_cache.py`.
 The learner calls `ready_to_fold` before it publishes, so that no first event pays for it.
 """
 
