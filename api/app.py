@@ -15,10 +15,12 @@ from starlette.exceptions import HTTPException
 
 from api import schemas
 from api.decisions import describe
+from api.door import ANYBODY, Principal
 from api.feedback import take_events
 from api.hot import App, Edge, Headers, read_body
 from api.idempotency import Answer
 from api.items import post_items, put_item
+from api.login import add_login_routes
 from api.openapi import (
     BODY_PROBLEMS,
     IDEMPOTENCY_HEADER,
@@ -70,6 +72,7 @@ def create_app(settings: ServiceSettings) -> App:
     _add_recommendation_routes(app, service)
     _add_reading_routes(app, service)
     _add_health_routes(app, service)
+    add_login_routes(app, service.door)
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -89,6 +92,7 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
             request_id=request_id_of(request),
             idempotency_key=headers.text(b"idempotency-key"),
             min_position=headers.text(b"x-min-position"),
+            client=principal_of(request).name,
         )
         return _response(await service.once(name, call, answering))
 
@@ -179,7 +183,7 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
     async def put_item_(item_id: str, request: Request) -> Response:
         check_path(request)
         body = await read_body(request.receive, Headers(request.scope["headers"]))
-        return _response(await put_item(service, item_id, body))
+        return _response(await put_item(service, item_id, body, principal_of(request).name))
 
 
 def _add_reading_routes(app: FastAPI, service: Service) -> None:
@@ -282,6 +286,12 @@ def _add_health_routes(app: FastAPI, service: Service) -> None:
 def request_id_of(request: Request) -> str:
     """The id that the edge gave this request."""
     found: str = request.scope.get("state", {}).get("request_id", "")
+    return found
+
+
+def principal_of(request: Request) -> Principal:
+    """Who asks, as the door knows them. Without the edge nobody has been let in."""
+    found: Principal = request.scope.get("state", {}).get("principal", ANYBODY)
     return found
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from api.command_batch import evaluate_recommendation, pretrain_recommendation, replay_recommendation
+from api.command_keys import keys_create, keys_list, keys_revoke
 from api.command_snapshot import snapshot_create, snapshot_list, snapshot_show, snapshot_verify
 from api.console import CHECK_FAILED, MISSING, USAGE, Home, Json, default_home, give, refuse, say
 
@@ -46,6 +47,11 @@ def cli() -> typer.Typer:
     snapshot.command("create")(snapshot_create)
     snapshot.command("show")(snapshot_show)
     snapshot.command("verify")(snapshot_verify)
+    keys = typer.Typer(help="API keys: who may ask, report, operate.", no_args_is_help=True)
+    app.add_typer(keys, name="keys")
+    keys.command("create")(keys_create)
+    keys.command("list")(keys_list)
+    keys.command("revoke")(keys_revoke)
     app.command("verify")(verify)
     app.command("doctor")(doctor)
     return app

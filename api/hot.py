@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 
@@ -64,12 +65,14 @@ class Edge:
         try:
             headers = Headers(scope["headers"])
             request_id = self._request_ids.of(headers)
+            principal = self._service.door.admit("POST", scope["path"], headers.found, peer_of(scope))
             body = await read_body(receive, headers)
             call = Call(
                 body=body,
                 request_id=request_id,
                 idempotency_key=headers.text(b"idempotency-key"),
                 min_position=headers.text(b"x-min-position"),
+                client=principal.name,
             )
             answer = await self._service.once(name, call, answering)
             await respond(send, answer, request_id)
@@ -103,7 +106,17 @@ class Edge:
             await send(message)
 
         try:
+            peer = peer_of(scope)
+            principal = self._service.door.admit(scope["method"], scope["path"], headers.found, peer)
+            scope["state"]["principal"] = principal
             await self._app(scope, receive, send_with_id)
+        except Problem as problem:
+            status = problem.status
+            if problem.kind.code == "key_missing" and b"text/html" in (headers.get(b"accept") or b""):
+                status = 303
+                await redirect(send, f"/login?next={quote(scope['path'], safe='/')}", request_id)
+            else:
+                await refuse(send, problem, request_id)
         except ClientWentAway:
             return
         except Exception as error:
@@ -120,17 +133,23 @@ class Edge:
 class Headers:
     """The few headers that matter here, by one look through the list."""
 
-    __slots__ = ("_found",)
+    __slots__ = ("found",)
 
     def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self._found = dict(raw)
+        self.found = dict(raw)
 
     def get(self, name: bytes) -> bytes | None:
-        return self._found.get(name)
+        return self.found.get(name)
 
     def text(self, name: bytes) -> str | None:
-        value = self._found.get(name)
+        value = self.found.get(name)
         return None if value is None else value.decode("latin-1")
+
+
+def peer_of(scope: Scope) -> str:
+    """The address of whoever is connected."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 class RequestIds:
@@ -232,3 +251,11 @@ async def refuse(send: Send, problem: Problem, request_id: str) -> None:
         }
     )
     await send({"type": "http.response.body", "body": body})
+
+
+async def redirect(send: Send, address: str, request_id: str) -> None:
+    """Send a browser elsewhere, to be read with GET."""
+    headers = [(b"location", address.encode("ascii")), (b"content-length", b"0"), (b"cache-control", b"no-store")]
+    headers.append((b"x-request-id", request_id.encode("latin-1")))
+    await send({"type": "http.response.start", "status": 303, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

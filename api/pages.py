@@ -11,7 +11,7 @@ from api.service import Service
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
-    "frame-ancestors 'none'",
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
@@ -111,7 +111,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join([*lines, "</table>"])
 
 
-def page(title: str, body: str, *, refresh_s: int | None = None, script: str = "") -> Response:
+def page(title: str, body: str, *, refresh_s: int | None = None, script: str = "", status: int = 200) -> Response:
     """A whole page. `title` is text, `body` is HTML, `script` the address of a script of our own."""
     loaded = f'<script src="{script}"></script>' if script else ""
     refresh = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
@@ -120,4 +120,4 @@ def page(title: str, body: str, *, refresh_s: int | None = None, script: str = "
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
         f"<body><h1>{escape(title)}</h1>{body}{loaded}</body></html>"
     )
-    return Response(document, media_type="text/html; charset=utf-8", headers=_HEADERS)
+    return Response(document, status_code=status, media_type="text/html; charset=utf-8", headers=_HEADERS)

@@ -14,6 +14,7 @@ from typing import TypeVar
 import redis
 import structlog
 
+from api.door import Door
 from api.events import RecentEvents
 from api.idempotency import Answer, Replays
 from api.identifiers import clock_ms
@@ -36,7 +37,7 @@ log = structlog.get_logger("perennial.service")
 class Call:
     """One request, read: its body and the headers that change what is done with it."""
 
-    __slots__ = ("body", "idempotency_key", "min_position", "request_id")
+    __slots__ = ("body", "client", "idempotency_key", "min_position", "request_id")
 
     def __init__(
         self,
@@ -45,11 +46,19 @@ class Call:
         request_id: str,
         idempotency_key: str | None = None,
         min_position: str | None = None,
+        client: str = "",
     ) -> None:
         self.body = body
+        self.client = client  # the name of the key that asks
         self.request_id = request_id
         self.idempotency_key = idempotency_key
         self.min_position = min_position
+
+    @property
+    def own_key(self) -> str:
+        """The Idempotency-Key, apart from the same key of another client."""
+        key = self.idempotency_key or ""
+        return f"{self.client}\n{key}" if self.client else key
 
 
 class Service:
@@ -58,6 +67,7 @@ class Service:
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
         self.metrics = Metrics(settings.metrics_folder)
+        self.door = Door(settings.home, secret=settings.secret, required=settings.keys_required)
         self.writer = LogWriter(settings.log_url)
         self._reader: LogReader | None = None  # made when it is first needed: the log may be away now
         self.replays = Replays()
@@ -175,6 +185,8 @@ class Service:
         """`answer(call)`, or what it answered to the same Idempotency-Key before."""
         if call.idempotency_key is None:
             return await answer(self, call)
+        # Each client has idempotency keys of its own: nobody is answered with what another asked.
+        address = f"{address}\n{call.client}"
         return await self.replays.once(address, call.idempotency_key, call.body, lambda: answer(self, call))
 
 
