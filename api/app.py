@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from api import schemas
+from api.acts import act
 from api.decisions import describe
 from api.door import ANYBODY, Principal
 from api.feedback import take_events
@@ -70,6 +71,7 @@ def create_app(settings: ServiceSettings) -> App:
     app.exception_handler(RequestValidationError)(_on_validation_error)
     app.exception_handler(Exception)(_on_defect)
     _add_recommendation_routes(app, service)
+    _add_act_routes(app, service)
     _add_reading_routes(app, service)
     _add_health_routes(app, service)
     add_login_routes(app, service.door)
@@ -84,18 +86,20 @@ def create_app(settings: ServiceSettings) -> App:
     return Edge(app, service)
 
 
-def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
-    async def run(request: Request, name: str, answering: Answering) -> Response:
-        headers = Headers(request.scope["headers"])
-        call = Call(
-            body=await read_body(request.receive, headers),
-            request_id=request_id_of(request),
-            idempotency_key=headers.text(b"idempotency-key"),
-            min_position=headers.text(b"x-min-position"),
-            client=principal_of(request).name,
-        )
-        return _response(await service.once(name, call, answering))
+async def run(service: Service, request: Request, name: str, answering: Answering) -> Response:
+    """Answer a call that has a body, once per Idempotency-Key."""
+    headers = Headers(request.scope["headers"])
+    call = Call(
+        body=await read_body(request.receive, headers),
+        request_id=request_id_of(request),
+        idempotency_key=headers.text(b"idempotency-key"),
+        min_position=headers.text(b"x-min-position"),
+        client=principal_of(request).name,
+    )
+    return _response(await service.once(name, call, answering))
 
+
+def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
     # The edge answers these two before they come here; they stand here for /docs, and for apps without the
     # edge.
     @app.post(
@@ -120,7 +124,7 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
         ),
     )
     async def post_recommendations(request: Request) -> Response:
-        return await run(request, "recommendations", recommend)
+        return await run(service, request, "recommendations", recommend)
 
     @app.post(
         "/v1/events",
@@ -143,7 +147,7 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
         ),
     )
     async def post_events(request: Request) -> Response:
-        return await run(request, "events", take_events)
+        return await run(service, request, "events", take_events)
 
     @app.post(
         "/v1/items",
@@ -166,7 +170,7 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
         ),
     )
     async def post_items_(request: Request) -> Response:
-        return await run(request, "items", post_items)
+        return await run(service, request, "items", post_items)
 
     @app.put(
         "/v1/items/{item_id:path}",
@@ -184,6 +188,30 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
         check_path(request)
         body = await read_body(request.receive, Headers(request.scope["headers"]))
         return _response(await put_item(service, item_id, body, principal_of(request).name))
+
+
+def _add_act_routes(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/v1/acts",
+        name="acts",
+        summary="What an operator does: freeze, resume; a record of the log like any other",
+        tags=["operation"],
+        response_class=Response,
+        openapi_extra=operation(
+            request=schemas.ActRequest,
+            replies={200: schemas.ActReply},
+            problems=(
+                *BODY_PROBLEMS,
+                "header_invalid",
+                "idempotency_key_reused",
+                "log_unavailable",
+                "learner_not_ready",
+            ),
+            headers=(IDEMPOTENCY_HEADER,),
+        ),
+    )
+    async def post_acts(request: Request) -> Response:
+        return await run(service, request, "acts", act)
 
 
 def _add_reading_routes(app: FastAPI, service: Service) -> None:

@@ -1,6 +1,7 @@
 """The document behind /docs, made from the same structs that decode the calls and encode the answers."""
 
 import re
+from types import UnionType
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ _EVENT = {
 }
 
 # Each is sent to a running service by a test: an example that does not work is a defect.
-EXAMPLES: dict[type, dict[str, Any]] = {
+EXAMPLES: dict[Any, dict[str, Any]] = {
     schemas.RecommendationRequest: {"user_id": "ada", "n": 3, "context": {"device": "tv"}},
     schemas.EventsRequest: {"events": [_EVENT]},
     schemas.ItemBody: {
@@ -33,6 +34,8 @@ EXAMPLES: dict[type, dict[str, Any]] = {
             {"item_id": "film-18", "title": "Summer House", "features": {"genre": ["comedy"]}},
         ]
     },
+    schemas.ActRequest: {"act": "resume", "reason": "the import of last night is through", "author": "ada"},
+    schemas.ActReply: {"act_id": "0194bd2e-7c00-7d3a-9f00-3b6f0c2a9e12", "act": "resume", "position": 4187},
     schemas.RecommendationReply: {
         "decision_id": "0194bd2e-7c00-7d3a-9f00-3b6f0c2a9e11",
         "items": [
@@ -153,7 +156,7 @@ _PROBLEM_MEDIA = "application/problem+json"
 
 def operation(
     *,
-    request: type | None = None,
+    request: type | UnionType | None = None,
     replies: dict[int, type],
     problems: tuple[str, ...],
     headers: tuple[dict[str, Any], ...] = (),
@@ -257,5 +260,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _reference(struct: type) -> dict[str, str]:
+def _reference(struct: type | UnionType) -> dict[str, Any]:
+    if isinstance(struct, UnionType):
+        return {"oneOf": [_reference(one) for one in struct.__args__]}
     return {"$ref": f"#/components/schemas/{struct.__name__}"}

@@ -136,6 +136,37 @@ class ItemsReply(Struct, frozen=True):
     position: int
 
 
+# --- operators' acts
+
+REASON_MAX = 1_000
+
+
+class OperatorsAct(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="act"):
+    """What every act says: why, and who decided it."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=REASON_MAX)]
+    author: Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)] | None = None
+
+
+class Freeze(OperatorsAct, tag="freeze"):
+    """Feedback moves no shared parameter any more; decisions, users' states and seats go on."""
+
+
+class Resume(OperatorsAct, tag="resume"):
+    """Feedback moves shared parameters again, from where they stand."""
+
+
+ActRequest = Freeze | Resume
+
+
+class ActReply(Struct, frozen=True):
+    """The act is in the log at `position`, and in force for every decision from there on."""
+
+    act_id: str
+    act: str
+    position: int
+
+
 # --- reading
 
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from online.batch import Batch, BatchBuilder, rules
 from online.chance import hash64
+from online.fifo import find, push
 from online.fold_kernel import fold_batch
 from online.frame import ACTS, ITEMS_EVICTED, USERS_EVICTED
 from online.journal import touch
 from online.recommendation.catalogue import about, describe
-from online.records import Act, Begin, Decision, Event, ItemUpsert, Record, Tally
+from online.records import Act, Begin, Decision, Erased, Event, ItemUpsert, Record, Tally
 from online.rows import room
 from online.settings import SLATE_MAX
 from online.state import State
@@ -28,8 +29,10 @@ class LogForeign(ValueError):
 class Fold:
     """Folds entries into one state. Keeps nothing of its own but buffers."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, promoted: bool = False) -> None:
+        """`promoted`: an act has put this artifact in the place of the one that the log began from."""
         self.state = state
+        self._promoted = promoted
         self._builder = BatchBuilder(state.settings)
         self._rules = rules(state.settings)
         settings = state.settings
@@ -37,13 +40,16 @@ class Fold:
             [settings.attribution_window_s * 1000.0, settings.late_weight, settings.user_budget_per_hour]
         )
 
-    def entries(self, entries: Iterable[tuple[int, Record]]) -> None:
-        """Fold (position, record) pairs, each position one after the last. Raises LogForeign on a gap."""
+    def entries(self, entries: Iterable[tuple[int, Record]], *, holes: bool = False) -> None:
+        """Fold (position, record) pairs, each position one after the last. Raises LogForeign on a gap.
+
+        `holes`: records were cut out on purpose, so positions only have to ascend.
+        """
         expected = self.state.position + 1
         for position, record in entries:
-            if position != expected:
+            if position < expected or (position > expected and not holes):
                 raise LogForeign(f"the next record must stand at position {expected}, found {position}")
-            expected += 1
+            expected = position + 1
             self._entry(position, record)
         self._flush()
 
@@ -69,12 +75,15 @@ class Fold:
                 self._act(position, record)
             case Begin():
                 self._begin(position, record)
+            case Erased():
+                self._flush()
+                self.state.views.frame.position[0] = position
         if builder.full:
             self._flush()
 
     def _begin(self, position: int, record: Begin) -> None:
         state = self.state
-        if position != 1 or record.artifact_id != state.artifact_id:
+        if position != 1 or (record.artifact_id != state.artifact_id and not self._promoted):
             raise LogForeign(
                 f"the log begins from artifact {record.artifact_id or 'none'}, "
                 f"this state from {state.artifact_id or 'none'}"
@@ -82,7 +91,13 @@ class Fold:
         state.views.frame.position[0] = position
 
     def _act(self, position: int, record: Act) -> None:
-        frame = self.state.views.frame
+        frame, seen = self.state.views.frame, self.state.views.seen
+        frame.position[0] = position
+        if record.act_id:
+            key = np.uint64(hash64(f"act {record.act_id}"))
+            if find(seen, key) >= 0:
+                return
+            push(seen, key)
         match record.act:
             case "freeze":
                 frame.learning[0] = 0
@@ -92,7 +107,6 @@ class Fold:
             case _:
                 raise LogForeign(f"position {position} holds the act {record.act!r}, which this version does not know")
         frame.counters[ACTS] += 1
-        frame.position[0] = position
 
     def _upsert(self, position: int, record: ItemUpsert) -> None:
         state = self.state

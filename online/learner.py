@@ -2,13 +2,16 @@
 
     restore the newest snapshot that is whole → check that the log still holds its entry → read, fold, publish, for ever
 
-A shell around the fold: it owns the clock, the files and the log; what it learns is decided by `online.fold` alone.
+A shell around the fold: it owns the clock, the files and the log; what it learns is decided by `online.fold` alone, and
+by the acts in the log where one changes the past (`online.history`).
 """
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -16,8 +19,9 @@ from types import FrameType
 import numpy as np
 
 from online.artifact import Artifact, ArtifactCorrupt, ArtifactMissing, read_artifact
-from online.fold import Fold, LogForeign
+from online.fold import LogForeign
 from online.frame import COUNTERS
+from online.history import History, Timeline, artifacts_of
 from online.kernels import ready_to_fold
 from online.log import LogError, LogReader, LogUnavailable, LogWentBack, LogWriter, connect, require_durable
 from online.monitor import Monitor
@@ -34,14 +38,15 @@ from online.publication import (
     shared_folder,
 )
 from online.records import SCHEMA, Begin, Event, Record, decode, encode
+from online.retention import remove_old
 from online.settings import Settings, SettingsInvalid, read_settings, settings_text
 from online.snapshot import (
+    Snapshot,
     SnapshotCorrupt,
     SnapshotForeign,
     entry_digest,
     load_snapshot,
     newest_first,
-    remove_old,
     write_snapshot,
 )
 from online.state import State
@@ -49,7 +54,6 @@ from online.state import State
 READ_MAX = 1024
 PUBLISH_EVERY_MS = 1.0  # at least this far apart, so that a worker always has time to finish what it reads
 FRESHNESS_WINDOW = 4096  # events that the published percentiles look back on
-SNAPSHOTS_KEPT = 8
 
 
 def _say(text: str) -> None:
@@ -59,30 +63,35 @@ def _say(text: str) -> None:
 class Learner:
     """One workspace's learner. `run` returns after `stop`."""
 
-    def __init__(
-        self, home: Path, reader: LogReader, artifact: Artifact | None, settings: Settings, *, folder: Path | None
-    ) -> None:
+    def __init__(self, home: Path, reader: LogReader, artifact: Artifact | None, settings: Settings) -> None:
         self.home = home
-        self.artifact_folder = folder
         self.reader = reader
-        self.artifact = artifact
         self.snapshots = home / "snapshots"
-        self.state = self._restored(settings)
-        self.fold = Fold(self.state)
+        known = (artifact,) if artifact else ()
+        self.history = History(reader, artifacts_of(home, *known), snapshots=self.snapshots)
+        self.timeline = Timeline(self.history, self._restored(settings, artifact))
         self.monitor = Monitor(self.state)
         self._stopping = False
         self._freshness_us = np.zeros(FRESHNESS_WINDOW, np.int64)
         self._freshened = 0
         self._last_snapshot = self.state.position
+        self._snapshotting = 0  # the process that writes one
         self._entry = b""
 
-    def _restored(self, settings: Settings) -> State:
+    @property
+    def state(self) -> State:
+        """The state at the timeline's position; another one after an act that changed the past."""
+        return self.timeline.state
+
+    def _restored(self, settings: Settings, artifact: Artifact | None) -> State:
         for snapshot in newest_first(self.snapshots):
-            if isinstance(snapshot, SnapshotCorrupt):
+            if not isinstance(snapshot, Snapshot):
                 _say(f"passed over: {snapshot}")
                 continue
+            if snapshot.planned:
+                continue
             try:
-                state = load_snapshot(self.snapshots, snapshot, self.artifact)
+                state = load_snapshot(self.snapshots, snapshot, self.history.artifacts(snapshot.artifact_id))
             except (SnapshotCorrupt, SnapshotForeign) as error:
                 _say(f"passed over: {error}")
                 continue
@@ -95,7 +104,7 @@ class Learner:
                 )
             _say(f"restored snapshot {snapshot.id} at position {snapshot.position}")
             return state
-        return State(settings, self.artifact)
+        return State(settings, artifact)
 
     def catch_up(self) -> None:
         """Fold all that the log holds, before anyone is answered."""
@@ -109,12 +118,15 @@ class Learner:
                 rate = (self.state.position - from_position) / (told - began)
                 _say(f"folding the log: {self.state.position:,} of {head:,}, {rate:,.0f} records/s")
 
-    def _fold(self, entries: list[tuple[int, bytes]]) -> list[Record]:
-        records = [(position, decode(payload)) for position, payload in entries]
-        self.fold.entries(records)
+    def _fold(self, entries: list[tuple[int, bytes]], control: np.ndarray | None = None) -> list[Record]:
+        def alive(_: int) -> None:
+            if control is not None:  # an act on the past may take its time: workers need not look for a successor
+                control[HEARTBEAT_MS] = time.time_ns() // 1_000_000
+
+        records = self.timeline.entries(entries, progress=alive)
         if entries:
             self._entry = entries[-1][1]
-        return [record for _, record in records]
+        return records
 
     def stop(self, *_: int | FrameType | None) -> None:
         """Finish the batch at hand, take a snapshot, and return from `run`."""
@@ -124,11 +136,12 @@ class Learner:
         """Read, fold, publish, until `stop`."""
         ready_to_fold()
         self.catch_up()
-        publisher = Publisher(shared_folder(self.home), self.state, artifact_folder=self.artifact_folder)
+        publisher = Publisher(shared_folder(self.home), self.state, artifacts=self.home / "artifacts")
         publisher.publish()  # once by rows: its kernels too are ready before anyone waits for them
         control = publisher.control
         _say(f"learner ready at position {self.state.position}")
         published = snapshotted = time.monotonic()
+        switched = self.timeline.switched
         while not self._stopping:
             try:
                 entries = self.reader.read(self.state.position, READ_MAX, 50)
@@ -137,7 +150,10 @@ class Learner:
                 time.sleep(0.2)
                 continue
             if entries:
-                records = self._fold(entries)
+                records = self._fold(entries, control)
+                if self.timeline.switched != switched:
+                    switched = self.timeline.switched
+                    self._switch(publisher)
                 wait = PUBLISH_EVERY_MS / 1e3 - (time.monotonic() - published)
                 if wait > 0:
                     time.sleep(wait)
@@ -151,19 +167,62 @@ class Learner:
             if control[DIGEST_ASKED] != control[DIGEST_ANSWERED]:
                 publisher.answer_digest()
             if time.monotonic() - snapshotted > snapshot_every_s:
-                self.snapshot("schedule")
+                self.snapshot_beside("schedule")
                 snapshotted = time.monotonic()
         self.snapshot("shutdown")
+
+    def _switch(self, publisher: Publisher) -> None:
+        """Another past from here on: what looked at the old state looks at the new one, and it is written down."""
+        changed_at = self.history.lineages.newest_change
+        publisher.lineage_at = changed_at
+        publisher.adopt(self.state)
+        self.monitor = Monitor(self.state)
+        _say(f"act at position {changed_at} changed the past: folded again, now at position {self.state.position}")
+        self.snapshot_beside("a new past")
+
+    def snapshot_beside(self, reason: str) -> None:
+        """Write a snapshot out of a copy of this process, so that the fold goes on: the pause is that of a fork.
+
+        Only where this process has one thread: a copy would have locks that nobody lets go.
+        """
+        if self._snapshotting and os.waitpid(self._snapshotting, os.WNOHANG)[0] == 0:
+            return  # the one before is not through yet
+        self._snapshotting = 0
+        if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:
+            self.snapshot(reason)
+            return
+        entry = self._entry or self.reader.entry(self.state.position) or b""
+        self._snapshotting = os.fork()
+        if self._snapshotting:
+            self._last_snapshot = self.state.position
+            return
+        code = 1
+        try:
+            self._write(reason, entry)
+            code = 0
+        except Exception as error:
+            _say(f"no snapshot: {type(error).__name__}: {error}")
+        finally:
+            os._exit(code)  # nothing of the parent's is closed or flushed here
 
     def snapshot(self, reason: str) -> None:
         """Write the state, where anything has happened since the last time."""
         if self.state.position == self._last_snapshot:
             return
-        entry = self._entry or self.reader.entry(self.state.position) or b""
-        counters = {name: int(v) for name, v in zip(COUNTERS, self.state.views.frame.counters, strict=True)}
-        snapshot = write_snapshot(self.snapshots, self.state, entry=entry, reason=reason, counters=counters)
-        self._last_snapshot = snapshot.position
-        remove_old(self.snapshots, keep=SNAPSHOTS_KEPT)
+        self._write(reason, self._entry or self.reader.entry(self.state.position) or b"")
+        self._last_snapshot = self.state.position
+
+    def _write(self, reason: str, entry: bytes) -> None:
+        snapshot = write_snapshot(
+            self.snapshots,
+            self.state,
+            entry=entry,
+            reason=reason,
+            counters=counters_of(self.state),
+            lineage=self.timeline.lineage,
+            acts=self.history.lineages.acts,
+        )
+        remove_old(self.snapshots)
         _say(f"snapshot {snapshot.id} at position {snapshot.position}: {reason}, {snapshot.bytes / 1e6:.1f} MB")
 
     def _measure(self, records: list[Record], control: np.ndarray) -> None:
@@ -178,6 +237,11 @@ class Learner:
         if self._freshened:
             window = self._freshness_us[: min(self._freshened, FRESHNESS_WINDOW)]
             control[FRESHNESS_P50_US], control[FRESHNESS_P99_US] = np.percentile(window, (50, 99))
+
+
+def counters_of(state: State) -> dict[str, int]:
+    """The accounting, by name."""
+    return {name: int(value) for name, value in zip(COUNTERS, state.views.frame.counters, strict=True)}
 
 
 def begin(url: str, reader: LogReader, artifact: Artifact | None, settings: Settings) -> Settings:
@@ -226,7 +290,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read_settings(options.settings.read_bytes()) if options.settings else Settings()
         reader = LogReader(options.log_url)
         settings = begin(options.log_url, reader, artifact, settings)
-        learner = Learner(options.home, reader, artifact, settings, folder=options.artifact)
+        learner = Learner(options.home, reader, artifact, settings)
     except (LogError, LogForeign, ArtifactMissing, ArtifactCorrupt, SettingsInvalid, SnapshotCorrupt) as error:
         _say(f"learner: {error}")
         return 3

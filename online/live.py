@@ -68,6 +68,7 @@ class LiveModel:
         self._control = open_control(folder)
         self.settings = settings
         self.artifact_id = artifact.id if artifact else ""
+        self.lineage_at = 0  # position of the newest act that changed the past, as far as this model shows it
         self._champion = Champion(settings, artifact) if artifact else None
         self._decider = Decider(settings)
         self._generation = -1
@@ -104,12 +105,22 @@ class LiveModel:
             except (FileNotFoundError, LearnerNotReady):
                 time.sleep(0.001)  # a newer generation is taking its place
                 continue
+            self._take_artifact(layout)
+            self.lineage_at = int(layout.get("lineage_at", 0))
             self._arrays = tuple(read_only(side, COLUMN_BY_NAME) for side in sides)
             self._views = tuple(bind(arrays, self.settings) for arrays in self._arrays)
             self._item_ids.clear()
             self._item_keys.clear()
             self._generation = generation
         raise LearnerNotReady(f"the arrays under {self._folder} are gone: the learner has stopped")
+
+    def _take_artifact(self, layout: dict[str, Any]) -> None:
+        """Another artifact where an operator has promoted one: the champion is the new one from here on."""
+        if layout["artifact_id"] == self.artifact_id:
+            return
+        artifact = read_artifact(Path(layout["artifact_folder"])) if layout["artifact_folder"] else None
+        self.artifact_id = layout["artifact_id"]
+        self._champion = Champion(self.settings, artifact) if artifact else None
 
     def _front(self) -> tuple[int, Views]:
         if self._control[GENERATION] != self._generation:

@@ -143,9 +143,11 @@ def _copy_plan(column: Column, source: Array, sides: list[Arrays]) -> _Copy:
 class Publisher:
     """The learner's end. One at a time for a folder; a new one takes the next generation."""
 
-    def __init__(self, folder: Path, state: State, *, artifact_folder: Path | None = None) -> None:
+    def __init__(self, folder: Path, state: State, *, artifacts: Path | None = None) -> None:
+        """`artifacts`: the folder that holds the state's artifact, under its id."""
         self.folder = folder
-        self._artifact_folder = str(artifact_folder.resolve()) if artifact_folder else ""
+        self._artifacts = artifacts
+        self.lineage_at = 0  # position of the newest act that changed the past: workers are told
         self.control = open_control(folder, create=True)
         self._state = state
         self._state_generation = -1
@@ -153,6 +155,11 @@ class Publisher:
         self._before: dict[str, Array | None] = {}
         self._counts: list[dict[str, int]] = [{}, {}]
         self.publish()
+
+    def adopt(self, state: State) -> None:
+        """Show another state from the next publication on, all of it at once: an act has changed the past."""
+        self._state = state
+        self._state_generation = -1
 
     def publish(self) -> None:
         """Show the state as it is now to the workers."""
@@ -232,7 +239,8 @@ class Publisher:
             "bytes": max(offset, 1),
             "columns": columns,
             "artifact_id": state.artifact_id,
-            "artifact_folder": self._artifact_folder,
+            "artifact_folder": self._artifact_folder(),
+            "lineage_at": self.lineage_at,
             "settings": settings_text(state.settings),
         }
         sides = []
@@ -259,6 +267,11 @@ class Publisher:
         control[GENERATION] = generation
         self._finish(version)
         self._remove_before(generation - 1)
+
+    def _artifact_folder(self) -> str:
+        if self._artifacts is None or not self._state.artifact_id:
+            return ""
+        return str((self._artifacts / self._state.artifact_id).resolve())
 
     def _remove_before(self, generation: int) -> None:
         """Unlink arenas that no new reader will open; who has them mapped keeps them."""
