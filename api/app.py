@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 
 from api import schemas
 from api.acts import act
+from api.dashboard.pulse import Pulse
+from api.dashboard.routes import add_dashboard_routes
 from api.decisions import describe
 from api.door import ANYBODY, Principal
 from api.feedback import take_events
@@ -29,7 +31,7 @@ from api.openapi import (
     complete,
     operation,
 )
-from api.pages import problem_page, problems_page, status_page
+from api.pages import problem_page, problems_page
 from api.problems import CATALOGUE, Fault, Pointer, Problem
 from api.readiness import readiness
 from api.recommendations import recommend
@@ -48,13 +50,16 @@ _encoder = msgspec.json.Encoder()
 def create_app(settings: ServiceSettings) -> App:
     """The ASGI app of one worker. Nothing is connected before its lifespan begins."""
     service = Service(settings)
+    pulse = Pulse(service)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
+        pulse.start()
         try:
             yield
         finally:
+            await pulse.stop()
             await service.stop()
 
     app = FastAPI(
@@ -74,6 +79,7 @@ def create_app(settings: ServiceSettings) -> App:
     _add_act_routes(app, service)
     _add_reading_routes(app, service)
     _add_health_routes(app, service)
+    add_dashboard_routes(app, service, pulse)
     add_login_routes(app, service.door)
 
     def document() -> dict[str, Any]:
@@ -287,10 +293,6 @@ def _add_health_routes(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         text = service.metrics.exposition(service.model_if_ready, service.writer.head)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    @app.get("/", name="status", include_in_schema=False)
-    async def status() -> Response:
-        return await status_page(service)
 
     @app.get("/docs", name="docs", include_in_schema=False)
     async def docs() -> Response:

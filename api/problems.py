@@ -91,6 +91,12 @@ CATALOGUE: dict[str, Kind] = {
             "No such decision",
             "Use the decision_id of an answer; decisions leave with the log's retention.",
         ),
+        Kind(
+            "record_unknown",
+            404,
+            "No such record",
+            "Paste the id of an event, a decision or an act as it was sent or answered, or a position of the log.",
+        ),
         Kind("problem_unknown", 404, "No such problem", "See /problems for all of them."),
         Kind(
             "method_not_allowed",
@@ -139,6 +145,12 @@ CATALOGUE: dict[str, Kind] = {
             503,
             "The log cannot be written now, so nothing was accepted",
             "Send the same request again after `Retry-After` seconds; nothing is counted twice.",
+        ),
+        Kind(
+            "trace_failed",
+            503,
+            "The state before that record could not be built",
+            "Try again; `perennial snapshot verify` and `perennial doctor` say what is missing.",
         ),
         Kind(
             "learner_not_ready",
