@@ -1,4 +1,4 @@
-"""A real Chromium, headless, driven over its debugging pipe: no driver, no downloads, nothing but the browser itself."""
+"""A real Chromium, headless, driven over its debugging pipe: no driver and no downloads beside the browser itself."""
 
 import base64
 import contextlib
@@ -41,7 +41,12 @@ class Page:
             "--no-first-run",
             "--disable-extensions",
         ]
-        command += ["--disable-background-networking", "--disable-dev-shm-usage", f"--user-data-dir={profile}"]
+        command += [
+            "--disable-extensions",
+            "--disable-background-networking",
+            "--disable-dev-shm-usage",
+            f"--user-data-dir={profile}",
+        ]
         command += [f"--window-size={width},{height}", "about:blank"]
         self._process = subprocess.Popen(
             command,
