@@ -59,6 +59,7 @@ def run_demo(
     port: int = 8080,
     drift: float = 1.0,
     rate: float = RATE,
+    as_json: bool = False,
 ) -> int:
     """The whole demo. -> exit code: 0; 1 where the second fold differs; 3 where something failed; 130 after Ctrl-C.
 
@@ -72,7 +73,7 @@ def run_demo(
         stack.callback(screen.close)
         try:
             demo = _prepared(folder, screen, minutes=minutes, seed=seed, port=port, drift=drift, rate=rate)
-            return _run(demo, stack, once=once)
+            return _run(demo, stack, once=once, as_json=as_json)
         except KeyboardInterrupt:
             screen.close()
             screen.say("stopped")
@@ -110,7 +111,7 @@ def _prepared(
     )
 
 
-def _run(demo: Demo, stack: ExitStack, *, once: bool) -> int:
+def _run(demo: Demo, stack: ExitStack, *, once: bool, as_json: bool) -> int:
     screen, results = demo.screen, demo.results
     began = time.monotonic()
     screen.say(f"perennial demo, seed {results.seed}, drift {results.drift:g}; everything it makes is in {demo.folder}")
@@ -129,7 +130,10 @@ def _run(demo: Demo, stack: ExitStack, *, once: bool) -> int:
     _collect_facts(demo)
     write_report(results, report)
     service.check()
-    _print_results(demo, report)
+    if as_json:
+        _print_json(demo, report)
+    else:
+        _print_results(demo, report)
     exit_code = 0 if results.reproduction is None or results.reproduction.identical else 1
     if not once:
         _stay_up(demo, stack, service)
@@ -191,6 +195,22 @@ def _print_results(demo: Demo, report: Path) -> None:
     for name, sentence in reasons(results):
         print(f"{name}: {sentence}.")
     sys.stdout.flush()
+
+
+def _print_json(demo: Demo, report: Path) -> None:
+    results = demo.results
+    found = {
+        "table": [
+            {"name": row.name, "frozen": row.frozen, "continued": row.continued, "difference": row.change}
+            for row in table(results)
+        ],
+        "reasons": dict(reasons(results)),
+        "identical": None if results.reproduction is None else results.reproduction.identical,
+        "stages_s": {name: round(seconds, 1) for name, seconds in results.stages},
+        "facts": results.facts,
+        "report": str(report),
+    }
+    print(json.dumps(found, ensure_ascii=False), flush=True)
 
 
 def _stay_up(demo: Demo, stack: ExitStack, service: Child) -> None:
