@@ -10,7 +10,7 @@ from numba import njit
 
 from online.fold_kernel import fold_batch
 from online.recommendation.layout import Learners
-from online.recommendation.score import score_all
+from online.recommendation.ranking import SHORTLIST, rank
 from online.rows import find_row
 
 TOP = 10
@@ -74,36 +74,39 @@ def link(user: Any, first: int, last: int, last_of: Any, before: Any) -> None:
 
 
 @njit(cache=True)
-def rank_of(
-    scores: Any, count: int, target: int, excluded: Any, stamp: int, shown: Any, best: Any, best_score: Any
-) -> int:
-    """The target's place among the first `count` rows but the excluded ones, ties against it; its top-10 is counted.
+def rank_of(scores: Any, allowed: Any, count: int, target: int, pool: Any, pooled: int, shown: Any) -> int:
+    """The target's place among the first `count` rows that are allowed, ties against it; the top 10 are counted.
 
-    excluded: i8 [rows], a row that holds `stamp` stays out. A score that is no number ranks last.
+    pool[:pooled]: the best rows, in order; they rank before all others. A score that is no number ranks last.
     """
+    for at in range(min(pooled, TOP)):
+        shown[pool[at]] += 1
     goal = scores[target]
+    if goal != goal:
+        return count
     rank = 1
-    held = 0
-    for row in range(count):
-        if excluded[row] == stamp:
-            continue
-        score = scores[row]
-        if row != target and score >= goal:
+    inside = False
+    for at in range(pooled):
+        if pool[at] == target:
+            inside = True
+        elif scores[pool[at]] >= goal:
             rank += 1
-        if held == TOP and not score > best_score[TOP - 1]:
-            continue
-        at = held if held < TOP else TOP - 1
-        while at > 0 and best_score[at - 1] < score:
-            best[at] = best[at - 1]
-            best_score[at] = best_score[at - 1]
-            at -= 1
-        best[at] = row
-        best_score[at] = score
-        if held < TOP:
-            held += 1
-    for at in range(held):
-        shown[best[at]] += 1
-    return rank if goal == goal else count
+    if inside:
+        return rank
+    rank = 1 + pooled
+    for at in range(pooled):
+        allowed[pool[at]] = False
+    for row in range(count):
+        if allowed[row] and row != target and scores[row] >= goal:
+            rank += 1
+    return rank
+
+
+@njit(cache=True)
+def _allow(allowed: Any, stamp: Any, excluded: int, count: int) -> None:
+    """All rows but those that hold the stamp `excluded`."""
+    for row in range(count):
+        allowed[row] = stamp[row] != excluded
 
 
 @njit(cache=True)
@@ -137,8 +140,8 @@ def rank_and_fold(
     frozen_shown: Any,
 ) -> int:
     """Rows start … start + n - 1: each group is ranked as a whole, then its rows are folded one by one."""
-    best = np.zeros(TOP, np.int64)
-    best_score = np.zeros(TOP, np.float32)
+    pool = np.zeros(SHORTLIST, np.int64)
+    allowed = np.zeros(scores.shape[0], np.bool_)
     known_users = still.users.taken.shape[0]
     for b in range(n):
         x = start + b
@@ -166,15 +169,18 @@ def rank_and_fold(
                 if not hopeless and stamp[target] == y:
                     hopeless = True
                 row = find_row(users, user_key[user[y]])
-                score_all(learners, row, at_ms[y], context[y], count, scores)
-                rank = rank_of(scores, count, max(target, 0), stamp, y, followed_shown, best, best_score)
+                _allow(allowed, stamp, y, count)
+                pooled = rank(learners, row, at_ms[y], context[y], count, allowed, scores, pool)
+                place = rank_of(scores, allowed, count, max(target, 0), pool, pooled, followed_shown)
                 if not hopeless:
-                    followed_rank[out] = rank
+                    followed_rank[out] = place
                 if both:
-                    score_all(still, row if row < known_users else -1, at_ms[y], context[y], count, scores)
-                    rank = rank_of(scores, count, max(target, 0), stamp, y, frozen_shown, best, best_score)
+                    row = row if row < known_users else -1
+                    _allow(allowed, stamp, y, count)
+                    pooled = rank(still, row, at_ms[y], context[y], count, allowed, scores, pool)
+                    place = rank_of(scores, allowed, count, max(target, 0), pool, pooled, frozen_shown)
                     if not hopeless:
-                        frozen_rank[out] = rank
+                        frozen_rank[out] = place
         if fold_batch(b, b + 1, *fold_arguments) != b + 1:
             return b
         before[x] = last_of[user[x]]

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online.recommendation.catalogue import GROUPS_MAX, NEVER_MS, Catalogue
-from online.recommendation.slate import EXPLORED_MAX, allow_available, best_rows, choice_weights, pick_slate
+from online.recommendation.ranking import best_rows
+from online.recommendation.slate import EXPLORED_MAX, allow_available, choice_weights, pick_slate
 from online.settings import CAPS_MAX
 
 SCORES = st.floats(allow_nan=True, allow_infinity=True, width=32)
