@@ -37,7 +37,7 @@ from api.readiness import readiness
 from api.recommendations import recommend
 from api.reference import reference_page, reference_script
 from api.reports import experiment, state
-from api.service import Answering, Call, Service
+from api.service import Answering, Call, Service, snapshot_age_s
 from api.settings import ServiceSettings
 
 TITLE = "Perennial"
@@ -291,7 +291,8 @@ def _add_health_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/metrics", name="metrics", summary="Prometheus", tags=["health"], response_class=Response)
     async def metrics() -> Response:
-        text = service.metrics.exposition(service.model_if_ready, service.writer.head)
+        age_s = snapshot_age_s(service.home)
+        text = service.metrics.exposition(service.model_if_ready, service.writer.head, age_s)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @app.get("/docs", name="docs", include_in_schema=False)

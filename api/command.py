@@ -128,6 +128,10 @@ def up(
     snapshot_every: Annotated[
         float, typer.Option(help="Seconds between snapshots.", min=1.0, envvar="PERENNIAL_SNAPSHOT_EVERY")
     ] = 300.0,
+    access_log: Annotated[
+        bool,
+        typer.Option("--access-log", help="A line on stderr for every request.", envvar="PERENNIAL_ACCESS_LOG"),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the service: the log's server, the learner and the workers, until Ctrl-C.
@@ -159,6 +163,7 @@ def up(
         artifact=artifact[0] if artifact else None,
         settings=settings,
         snapshot_every_s=snapshot_every,
+        access_log=access_log,
     )
     try:
         Supervisor(options, say=say).run(lambda address: _tell_address(address, as_json=as_json))

@@ -23,6 +23,7 @@ SERVICE: tuple[tuple[str, str, Any], ...] = (
     ("workers", "PERENNIAL_WORKERS", 1),
     ("redis_url", "PERENNIAL_REDIS_URL", None),
     ("snapshot_every", "PERENNIAL_SNAPSHOT_EVERY", 300.0),
+    ("access_log", "PERENNIAL_ACCESS_LOG", False),
 )
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`(?: - at `\$([^`]*)`)?")
 

@@ -8,12 +8,14 @@ defects.
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
 import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from api.feedback import take_events
 from api.idempotency import Answer
@@ -31,6 +33,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON = b"application/json"
 _REQUEST_ID_MAX = 128
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 log = structlog.get_logger("perennial.edge")
 
@@ -65,7 +68,9 @@ class Edge:
         try:
             headers = Headers(scope["headers"])
             request_id = self._request_ids.of(headers)
+            _bind(headers, request_id)
             principal = self._service.door.admit("POST", scope["path"], headers.found, peer_of(scope))
+            bind_contextvars(client=principal.name)
             body = await read_body(receive, headers)
             call = Call(
                 body=body,
@@ -83,16 +88,22 @@ class Edge:
         except ClientWentAway:
             return
         except Exception as error:
-            log.exception("defect", call=name, request_id=request_id, error=type(error).__name__)
+            log.exception("defect", call=name, error=type(error).__name__)
             await refuse(send, Problem("internal"), request_id)
             status = 500
-        self._service.metrics.answered(name, status, time.perf_counter() - started)
+        self._answered(name, status, time.perf_counter() - started)
+
+    def _answered(self, name: str, status: int, seconds: float) -> None:
+        self._service.metrics.answered(name, status, seconds)
+        if self._service.settings.access_log:
+            log.info("request", call=name, status=status, ms=round(seconds * 1_000, 2))
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         headers = Headers(scope["headers"])
         request_id = self._request_ids.of(headers)
         scope.setdefault("state", {})["request_id"] = request_id
+        _bind(headers, request_id)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -109,6 +120,7 @@ class Edge:
             peer = peer_of(scope)
             principal = self._service.door.admit(scope["method"], scope["path"], headers.found, peer)
             scope["state"]["principal"] = principal
+            bind_contextvars(client=principal.name)
             await self._app(scope, receive, send_with_id)
         except Problem as problem:
             status = problem.status
@@ -121,13 +133,13 @@ class Edge:
             return
         except Exception as error:
             # The framework has answered already where it could; the traceback belongs in the log either way.
-            log.exception("defect", path=scope["path"][:256], request_id=request_id, error=type(error).__name__)
+            log.exception("defect", path=scope["path"][:256], error=type(error).__name__)
             if status == 0:
                 await refuse(send, Problem("internal"), request_id)
                 status = 500
         route = scope.get("route")
         name = getattr(route, "name", None) or "other"
-        self._service.metrics.answered(name, status, time.perf_counter() - started)
+        self._answered(name, status, time.perf_counter() - started)
 
 
 class Headers:
@@ -144,6 +156,16 @@ class Headers:
     def text(self, name: bytes) -> str | None:
         value = self.found.get(name)
         return None if value is None else value.decode("latin-1")
+
+
+def _bind(headers: "Headers", request_id: str) -> None:
+    """What every line of the log about this request carries: its id, and the trace that it is a part of."""
+    clear_contextvars()
+    trace = headers.text(b"traceparent")
+    if trace is not None and _TRACEPARENT.fullmatch(trace):
+        bind_contextvars(request_id=request_id, traceparent=trace)
+    else:
+        bind_contextvars(request_id=request_id)
 
 
 def peer_of(scope: Scope) -> str:

@@ -5,6 +5,7 @@ is given all the same and says so (`recorded: false`): reads do not wait for the
 """
 
 import msgspec
+import structlog
 from msgspec import UNSET
 
 from api.body import decode_once, has_duplicate_key, keys_are_single
@@ -52,6 +53,7 @@ async def recommend(service: Service, call: Call) -> Answer:
         earlier = await _earlier(service, decision_id, question, call.client)
         if earlier is not None:
             return earlier
+    structlog.contextvars.bind_contextvars(decision_id=decision_id)
     decision, slate = model.recommend(
         decision_id=decision_id,
         user_id=question.user_id,

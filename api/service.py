@@ -6,6 +6,7 @@ away.
 
 import asyncio
 import contextlib
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -188,6 +189,14 @@ class Service:
         # Each client has idempotency keys of its own: nobody is answered with what another asked.
         address = f"{address}\n{call.client}"
         return await self.replays.once(address, call.idempotency_key, call.body, lambda: answer(self, call))
+
+
+def snapshot_age_s(home: Path) -> float | None:
+    """Seconds since a manifest was last put into its place; None where there is none yet."""
+    try:
+        return max(0.0, time.time() - (home / "snapshots").stat().st_mtime)
+    except FileNotFoundError:
+        return None
 
 
 def _warm(model: LiveModel) -> None:

@@ -53,6 +53,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     artifact: Path | None = None
     settings: Path | None = None
     snapshot_every_s: float = 300.0
+    access_log: bool = False
     ready_timeout_s: float = 900.0  # a first start compiles the kernels, on a busy machine for minutes
 
 
@@ -189,6 +190,7 @@ class Supervisor:
             "--fd",
             descriptor,
             *([] if is_loopback(self._options.host) else ["--keys-required"]),
+            *(["--access-log"] if self._options.access_log else []),
         ]
 
     def _spawn(self, command: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
