@@ -12,7 +12,7 @@ TESTS  ?= tests
 PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint bench lock clean
+.PHONY: help setup demo test lint docs bench lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ lint: $(STAMP)  ## ruff (rules and format), mypy (strict on online/ and api/), i
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+docs: $(STAMP)  ## the reference of calls, commands, errors, metrics and settings, out of the code, into build/docs
+	$(BIN)/python -m api.documentation build/docs
 
 bench: $(VENV)/.installed-bench  ## every measurement of benchmarks/, one after the other; peers too with INTERACTIONS=FILE
 	@for script in benchmarks/*.py; do \

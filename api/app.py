@@ -89,7 +89,7 @@ def create_app(settings: ServiceSettings) -> App:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
-    return Edge(app, service)
+    return Edge(app, service, document)
 
 
 async def run(service: Service, request: Request, name: str, answering: Answering) -> Response:

@@ -45,8 +45,9 @@ class ClientWentAway(Exception):
 class Edge:
     """ASGI in, ASGI out."""
 
-    def __init__(self, app: App, service: Service) -> None:
+    def __init__(self, app: App, service: Service, document: Callable[[], dict[str, Any]]) -> None:
         self._app = app
+        self.document = document  # what /openapi.json answers
         self._service = service
         self._hot: dict[str, tuple[str, Answering]] = {
             "/v1/recommendations": ("recommendations", recommend),
