@@ -4,16 +4,20 @@ An act takes effect where it stands in the log, for this service and for everyon
 and who; sent again under its Idempotency-Key it is one act, through whichever worker.
 """
 
+from typing import Any
+
 import msgspec
 
 from api.body import decode
 from api.idempotency import Answer
 from api.identifiers import clock_ms, id_from_key, make_id
 from api.problems import Fault
-from api.schemas import ActReply, ActRequest, OperatorsAct
+from api.rollbacks import Change, change_past
+from api.schemas import ActReply, ActRequest, Erase, OperatorsAct, Promote, Resume
 from api.service import Call, Service
-from api.values import check_printable
+from api.values import check_printable, identifier
 from online import records
+from online.lineage import user_key
 
 _decoder: msgspec.json.Decoder[ActRequest] = msgspec.json.Decoder(ActRequest)
 _encoder = msgspec.json.Encoder()
@@ -29,7 +33,28 @@ async def act(service: Service, call: Call) -> Answer:
                 check_printable(text, pointer)
     except Fault as fault:
         raise fault.problem() from fault
+    match asked:
+        case Resume(meanwhile="learn"):
+            return await change_past(service, call, _change(asked, {"meanwhile": "learn"}))
+        case Promote():
+            return await change_past(service, call, _change(asked, {"artifact": asked.artifact}))
+        case Erase():
+            try:
+                user = identifier(asked.user_id, "/user_id")
+            except Fault as fault:
+                raise fault.problem() from fault
+            return await change_past(service, call, _change(asked, {"without": {"users": [user_key(user)]}}))
     return await record(service, call, asked)
+
+
+def _change(asked: Resume | Promote | Erase, arguments: dict[str, Any]) -> Change:
+    return Change(
+        act=msgspec.to_builtins(asked)["act"],
+        arguments=arguments,
+        reason=asked.reason,
+        author=asked.author or "",
+        dry_run=not isinstance(asked, Resume) and asked.dry_run,
+    )
 
 
 async def record(service: Service, call: Call, asked: OperatorsAct) -> Answer:

@@ -32,6 +32,7 @@ from api.openapi import (
     operation,
 )
 from api.pages import problem_page, problems_page
+from api.past_routes import add_past_routes
 from api.problems import CATALOGUE, Fault, Pointer, Problem
 from api.readiness import readiness
 from api.recommendations import recommend
@@ -77,6 +78,7 @@ def create_app(settings: ServiceSettings) -> App:
     app.exception_handler(Exception)(_on_defect)
     _add_recommendation_routes(app, service)
     _add_act_routes(app, service)
+    add_past_routes(app, service, run, check_path)
     _add_reading_routes(app, service)
     _add_health_routes(app, service)
     add_dashboard_routes(app, service, pulse)
@@ -200,7 +202,7 @@ def _add_act_routes(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/acts",
         name="acts",
-        summary="What an operator does: freeze, resume; a record of the log like any other",
+        summary="What an operator does: freeze, resume, promote, erase; a record of the log like any other",
         tags=["operation"],
         response_class=Response,
         openapi_extra=operation(
@@ -210,6 +212,9 @@ def _add_act_routes(app: FastAPI, service: Service) -> None:
                 *BODY_PROBLEMS,
                 "header_invalid",
                 "idempotency_key_reused",
+                "history_refused",
+                "act_overtaken",
+                "learner_behind",
                 "log_unavailable",
                 "learner_not_ready",
             ),

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.command_acts import erase, freeze, promote, resume, rollback
 from api.command_batch import evaluate_recommendation, pretrain_recommendation, replay_recommendation
 from api.command_config import config_show
 from api.command_keys import keys_create, keys_list, keys_revoke
-from api.command_snapshot import snapshot_create, snapshot_list, snapshot_show, snapshot_verify
+from api.command_reproduce import reproduce
+from api.command_snapshot import (
+    snapshot_create,
+    snapshot_diff,
+    snapshot_label,
+    snapshot_list,
+    snapshot_show,
+    snapshot_verify,
+)
 from api.console import CHECK_FAILED, EXIT_CODES, MISSING, USAGE, Home, Json, default_home, give, refuse, say
 
 if TYPE_CHECKING:
@@ -49,6 +58,14 @@ def cli() -> typer.Typer:
     snapshot.command("create")(snapshot_create)
     snapshot.command("show")(snapshot_show)
     snapshot.command("verify")(snapshot_verify)
+    snapshot.command("diff")(snapshot_diff)
+    snapshot.command("label")(snapshot_label)
+    app.command("rollback")(rollback)
+    app.command("freeze")(freeze)
+    app.command("resume")(resume)
+    app.command("promote")(promote)
+    app.command("erase")(erase)
+    app.command("reproduce")(reproduce)
     config = typer.Typer(help="What the service is configured with.", no_args_is_help=True)
     app.add_typer(config, name="config")
     config.command("show")(config_show)
@@ -141,12 +158,10 @@ def up(
     from api.children import Interrupted
     from api.configuration import settings_of, unknown_variables
     from api.supervisor import Options, StartRefused, Supervisor
-    from online.artifact import ArtifactCorrupt, ArtifactMissing
+    from online.artifact import ArtifactCorrupt, ArtifactMissing, artifact_kind
     from online.log import LogError
     from online.settings import SettingsInvalid
 
-    if artifact is not None and len(artifact) > 1:
-        refuse("one artifact at a time for now: recommendation", USAGE)
     for problem in unknown_variables(os.environ):
         say(f"perennial: {problem}")
     if settings is not None:
@@ -154,13 +169,23 @@ def up(
             settings_of(settings)
         except SettingsInvalid as error:
             refuse(str(error), USAGE)
+    folders: dict[str, Path] = {}
+    try:
+        for folder in artifact or ():
+            kind = artifact_kind(folder)
+            if kind in folders:
+                refuse(f"{folders[kind]} and {folder} are both for {kind}: one artifact per domain", USAGE)
+            folders[kind] = folder
+    except (ArtifactCorrupt, ArtifactMissing) as error:
+        refuse(str(error), MISSING)
     options = Options(
         home=home,
         host=host,
         port=port,
         workers=workers,
         redis_url=redis_url,
-        artifact=artifact[0] if artifact else None,
+        artifact=folders.get("recommendation"),
+        pricing_artifact=folders.get("pricing"),
         settings=settings,
         snapshot_every_s=snapshot_every,
         access_log=access_log,
@@ -181,7 +206,8 @@ def _tell_address(address: "Address", *, as_json: bool) -> None:
         as_json=as_json,
         text=f"API        {address.url}\ndocs       {address.docs}\ndashboard  {address.dashboard}",
     )
-    say(f"home {address.home}, artifact {address.artifact or 'none'}; Ctrl-C stops it")
+    artifacts = f"artifacts: recommendation {address.artifact or 'none'}, pricing {address.pricing_artifact or 'none'}"
+    say(f"home {address.home}; {artifacts}; Ctrl-C stops it")
 
 
 def verify(

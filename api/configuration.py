@@ -25,6 +25,8 @@ SERVICE: tuple[tuple[str, str, Any], ...] = (
     ("snapshot_every", "PERENNIAL_SNAPSHOT_EVERY", 300.0),
     ("access_log", "PERENNIAL_ACCESS_LOG", False),
 )
+# Of the commands that talk to a running service: who asks, and with which key.
+OTHER_VARIABLES = ("PERENNIAL_AUTHOR", "PERENNIAL_KEY")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`(?: - at `\$([^`]*)`)?")
 
 
@@ -87,7 +89,7 @@ def _struct_in(info: Any) -> Any:
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     """What is set under PERENNIAL_ and nobody reads, with a suggestion."""
-    known = [variable for _, variable, _ in SERVICE]
+    known = [*(variable for _, variable, _ in SERVICE), *OTHER_VARIABLES]
     for name in sorted(environment):
         if name.startswith("PERENNIAL_") and name not in known:
             close = difflib.get_close_matches(name, known, n=1)

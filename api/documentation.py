@@ -144,8 +144,8 @@ def settings() -> str:
     rows = [f"| `{name}` | `{default}` | `{variable}` |" for name, variable, default in SERVICE]
     parts = ["# Settings\n\nOf `perennial up`:\n\n| option | default | environment |\n|---|---|---|", *rows]
     parts.append(
-        "\nOf learning and deciding, in the file that `perennial up --settings` takes. They count where the log is still"
-        " empty; then they stand in its first record.\n\n| key | default | |\n|---|---|---|"
+        "\nOf learning and deciding, in the file that `perennial up --settings` takes. They count where the log is"
+        " still empty; then they stand in its first record.\n\n| key | default | |\n|---|---|---|"
     )
     parts += [f"| `{name}` | `{default}` | {told} |" for name, default, told in _described(Settings, "")]
     return "\n".join(parts) + "\n"

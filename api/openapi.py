@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from api import schemas
+from api.openapi_past import PAST_EXAMPLES
 from api.problems import CATALOGUE, ProblemBody
 from api.scopes import DESCRIBED, SCOPES, scope_of
 
@@ -118,6 +119,7 @@ EXAMPLES: dict[Any, dict[str, Any]] = {
     },
     schemas.LiveReply: {"live": True, "pid": 4711},
 }
+EXAMPLES.update(PAST_EXAMPLES)
 
 REQUEST_ID_HEADER = {
     "name": "X-Request-ID",

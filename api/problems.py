@@ -97,6 +97,12 @@ CATALOGUE: dict[str, Kind] = {
             "No such record",
             "Paste the id of an event, a decision or an act as it was sent or answered, or a position of the log.",
         ),
+        Kind(
+            "snapshot_unknown",
+            404,
+            "No such snapshot",
+            "See GET /v1/snapshots for those that there are.",
+        ),
         Kind("problem_unknown", 404, "No such problem", "See /problems for all of them."),
         Kind(
             "method_not_allowed",
@@ -113,6 +119,18 @@ CATALOGUE: dict[str, Kind] = {
             409,
             "This decision_id has been used for another request",
             "Send a new decision_id, or none: then one is made.",
+        ),
+        Kind(
+            "history_refused",
+            409,
+            "This cannot be done with the log as it is",
+            "The detail says why, and what there is instead; nothing was changed.",
+        ),
+        Kind(
+            "act_overtaken",
+            409,
+            "Another act came in between",
+            "Look at GET /v1/acts, and ask again if it is still wanted; nothing was changed.",
         ),
         Kind("body_too_large", 413, "The body is too large", "Send fewer events or items in one call."),
         Kind(

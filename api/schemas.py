@@ -153,10 +153,26 @@ class Freeze(OperatorsAct, tag="freeze"):
 
 
 class Resume(OperatorsAct, tag="resume"):
-    """Feedback moves shared parameters again, from where they stand."""
+    """Feedback moves shared parameters again: from where they stand, or, with `learn`, as if they never had stopped."""
+
+    meanwhile: Literal["skip", "learn"] = "skip"
 
 
-ActRequest = Freeze | Resume
+class Promote(OperatorsAct, tag="promote"):
+    """Fold the log on another artifact, an id or a folder of the service's machine; it serves from the act on."""
+
+    artifact: Annotated[str, Meta(min_length=1, max_length=4_096)]
+    dry_run: bool = False
+
+
+class Erase(OperatorsAct, tag="erase"):
+    """Forget a user: log, snapshots and state are those of a service that never saw them."""
+
+    user_id: Id
+    dry_run: bool = False
+
+
+ActRequest = Freeze | Resume | Promote | Erase
 
 
 class ActReply(Struct, frozen=True):

@@ -47,7 +47,7 @@ RULES = (
     Rule("GET", "/v1/state", None, "operate"),
     Rule("GET", "/v1/experiment", None, "operate"),
     Rule("GET POST", "/v1/snapshots", "", "operate"),
-    Rule("POST", "/v1/acts", None, "operate"),
+    Rule("GET POST", "/v1/acts", None, "operate"),
     Rule("POST", "/v1/rollbacks", None, "admin"),
     Rule("GET", "/metrics", None, "operate"),
     Rule("GET", "/", None, "operate"),

@@ -17,6 +17,7 @@ import structlog
 
 from api.door import Door
 from api.events import RecentEvents
+from api.historian import Historian
 from api.idempotency import Answer, Replays
 from api.identifiers import clock_ms
 from api.metrics import Metrics
@@ -74,6 +75,7 @@ class Service:
         self.replays = Replays()
         self.recent_events = RecentEvents()
         self.recent_decisions: OrderedDict[str, int] = OrderedDict()
+        self.historian = Historian(settings.home, settings.log_url)
         self._reading = asyncio.Lock()
         self._model: LiveModel | None = None
         self._digest: tuple[int, str] | None = None
@@ -90,6 +92,7 @@ class Service:
             self._attaching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._attaching
+        await self.historian.close()
         await self.writer.close()
         if self._reader is not None:
             self._reader.close()

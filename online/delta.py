@@ -83,7 +83,7 @@ def _changed_rows(old: Array, new: Array) -> Array | None:
     unsigned = np.dtype(f"u{new.dtype.itemsize}")
     different = np.ascontiguousarray(old).view(unsigned) != np.ascontiguousarray(new[:shared]).view(unsigned)
     if different.ndim > 1:
-        different = different.reshape(shared, -1).any(axis=1)
+        different = different.any(axis=tuple(range(1, different.ndim)))
     changed = np.flatnonzero(different)
     return np.concatenate([changed, np.arange(shared, new.shape[0])]).astype(np.uint32)
 

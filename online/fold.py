@@ -15,6 +15,8 @@ from online.fifo import find, push
 from online.fold_kernel import fold_batch
 from online.frame import ACTS, ITEMS_EVICTED, USERS_EVICTED
 from online.journal import touch
+from online.pricing.fold import PricingFold
+from online.pricing.records import Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
 from online.recommendation.catalogue import about, describe
 from online.records import Act, Begin, Decision, Erased, Event, ItemUpsert, Record, Tally
 from online.rows import room
@@ -35,6 +37,7 @@ class Fold:
         self._promoted = promoted
         self._builder = BatchBuilder(state.settings)
         self._rules = rules(state.settings)
+        self._pricing = PricingFold(state)
         settings = state.settings
         self._knobs = np.array(
             [settings.attribution_window_s * 1000.0, settings.late_weight, settings.user_budget_per_hour]
@@ -73,6 +76,9 @@ class Fold:
             case Act():
                 self._flush()
                 self._act(position, record)
+            case FlightUpsert() | Quote() | QuoteOutcome() | Cancellation() | Tick():
+                self._flush()
+                self._pricing.record(position, record)
             case Begin():
                 self._begin(position, record)
             case Erased():
@@ -83,10 +89,12 @@ class Fold:
 
     def _begin(self, position: int, record: Begin) -> None:
         state = self.state
-        if position != 1 or (record.artifact_id != state.artifact_id and not self._promoted):
+        begins = record.artifact_id == state.artifact_id or self._promoted
+        if position != 1 or not begins or record.pricing_artifact_id != state.pricing_artifact_id:
             raise LogForeign(
-                f"the log begins from artifact {record.artifact_id or 'none'}, "
-                f"this state from {state.artifact_id or 'none'}"
+                f"the log begins from artifacts {record.artifact_id or 'none'} and "
+                f"{record.pricing_artifact_id or 'none'}, this state from {state.artifact_id or 'none'} and "
+                f"{state.pricing_artifact_id or 'none'}"
             )
         state.views.frame.position[0] = position
 
@@ -104,6 +112,8 @@ class Fold:
             case "resume":
                 # What came while frozen was logged and moved its user's own state; shared parameters go on from here.
                 frame.learning[0] = 1
+            case "rules":
+                self._pricing.change_rules(position, record.arguments)
             case _:
                 raise LogForeign(f"position {position} holds the act {record.act!r}, which this version does not know")
         frame.counters[ACTS] += 1

@@ -71,6 +71,7 @@ class History:
         self.artifacts = artifacts
         self.snapshots = snapshots
         self.begun_from = first.artifact_id
+        self.pricing_from = first.pricing_artifact_id
         self.settings: Settings = read_settings(first.settings)
         self.lineages = Lineages(first.artifact_id)
         self.scanned = 0  # acts up to here are known
@@ -143,6 +144,15 @@ class History:
             raise PositionUnknown("the log begins after that time")
         return low
 
+    def empty(self, artifact_id: str) -> State:
+        """The state before the first record, on an artifact of recommendation's and the log's own of pricing's."""
+        return State(self.settings, self.artifacts(artifact_id), pricing=self.artifacts(self.pricing_from))
+
+    def load(self, folder: Path, snapshot: Snapshot) -> State:
+        """The state of a snapshot. Raises SnapshotCorrupt, SnapshotForeign."""
+        pricing = self.artifacts(self.pricing_from)
+        return load_snapshot(folder, snapshot, self.artifacts(snapshot.artifact_id), pricing=pricing)
+
     # States --------------------------------------------------------------------------------------------------------
 
     def state_at(self, position: int, *, progress: Progress | None = None, near: Place | None = None) -> Place:
@@ -153,7 +163,10 @@ class History:
 
     def build(self, lineage: Lineage, *, progress: Progress | None = None, near: Place | None = None) -> Place:
         """The fold of a lineage, from the nearest state that it continues."""
-        place = self._nearest(lineage, near)
+        return self.advanced(self._nearest(lineage, near), lineage, progress=progress)
+
+    def advanced(self, place: Place, lineage: Lineage, *, progress: Progress | None = None) -> Place:
+        """Fold on to a lineage that continues the place's own."""
         state = place.state
         fold = Fold(state, promoted=lineage.artifact_id != self.begun_from)
         for records, reached in self.records(lineage.beyond(place.lineage.last)):
@@ -172,7 +185,7 @@ class History:
             ]
             for snapshot in sorted(usable, key=lambda s: s.lineage.last, reverse=True):
                 try:
-                    state = load_snapshot(self.snapshots, snapshot, self.artifacts(snapshot.artifact_id))
+                    state = self.load(self.snapshots, snapshot)
                 except (SnapshotCorrupt, SnapshotForeign) as error:
                     self.passed_over.append(str(error))
                     continue
@@ -181,8 +194,7 @@ class History:
         if near is not None and reached >= 0:
             near.state.views.frame.position[0] = near.lineage.last
             return near
-        empty = State(self.settings, self.artifacts(lineage.artifact_id))
-        return Place(empty, Lineage(lineage.artifact_id))
+        return Place(self.empty(lineage.artifact_id), Lineage(lineage.artifact_id))
 
 
 class Timeline:
@@ -235,5 +247,3 @@ class Timeline:
         if records:
             self.history.scanned = max(self.history.scanned, records[-1][0])
         return [record for _, record in records]
-
-

@@ -23,8 +23,12 @@ from online.fold import LogForeign
 from online.frame import COUNTERS
 from online.history import History, Timeline, artifacts_of
 from online.kernels import ready_to_fold
-from online.log import LogError, LogReader, LogUnavailable, LogWentBack, LogWriter, connect, require_durable
+from online.log import LogError, LogKeys, LogReader, LogUnavailable, LogWentBack, LogWriter, connect, require_durable
 from online.monitor import Monitor
+from online.pricing.arrays import PricingArtifactUnsuitable
+from online.pricing.fold import waiting_flights
+from online.pricing.records import Tick
+from online.pricing.stock import Ledger, reconcile
 from online.publication import (
     DIGEST_ANSWERED,
     DIGEST_ASKED,
@@ -45,7 +49,6 @@ from online.snapshot import (
     SnapshotCorrupt,
     SnapshotForeign,
     entry_digest,
-    load_snapshot,
     newest_first,
     write_snapshot,
 )
@@ -63,13 +66,20 @@ def _say(text: str) -> None:
 class Learner:
     """One workspace's learner. `run` returns after `stop`."""
 
-    def __init__(self, home: Path, reader: LogReader, artifact: Artifact | None, settings: Settings) -> None:
+    def __init__(
+        self,
+        home: Path,
+        reader: LogReader,
+        artifact: Artifact | None,
+        settings: Settings,
+        pricing: Artifact | None = None,
+    ) -> None:
         self.home = home
         self.reader = reader
         self.snapshots = home / "snapshots"
-        known = (artifact,) if artifact else ()
+        known = [one for one in (artifact, pricing) if one is not None]
         self.history = History(reader, artifacts_of(home, *known), snapshots=self.snapshots)
-        self.timeline = Timeline(self.history, self._restored(settings, artifact))
+        self.timeline = Timeline(self.history, self._restored(artifact.id if artifact else ""))
         self.monitor = Monitor(self.state)
         self._stopping = False
         self._freshness_us = np.zeros(FRESHNESS_WINDOW, np.int64)
@@ -83,7 +93,7 @@ class Learner:
         """The state at the timeline's position; another one after an act that changed the past."""
         return self.timeline.state
 
-    def _restored(self, settings: Settings, artifact: Artifact | None) -> State:
+    def _restored(self, artifact_id: str) -> State:
         for snapshot in newest_first(self.snapshots):
             if not isinstance(snapshot, Snapshot):
                 _say(f"passed over: {snapshot}")
@@ -91,7 +101,7 @@ class Learner:
             if snapshot.planned:
                 continue
             try:
-                state = load_snapshot(self.snapshots, snapshot, self.history.artifacts(snapshot.artifact_id))
+                state = self.history.load(self.snapshots, snapshot)
             except (SnapshotCorrupt, SnapshotForeign) as error:
                 _say(f"passed over: {error}")
                 continue
@@ -104,7 +114,7 @@ class Learner:
                 )
             _say(f"restored snapshot {snapshot.id} at position {snapshot.position}")
             return state
-        return State(settings, artifact)
+        return self.history.empty(artifact_id)
 
     def catch_up(self) -> None:
         """Fold all that the log holds, before anyone is answered."""
@@ -132,10 +142,41 @@ class Learner:
         """Finish the batch at hand, take a snapshot, and return from `run`."""
         self._stopping = True
 
-    def run(self, *, snapshot_every_s: float) -> None:
+    def check_seats(self, url: str) -> None:
+        """The server's counts of seats are those of the log, or are written anew from it."""
+        client = connect(url)
+        try:
+            for name in reconcile(client, LogKeys(), self.state, self._ledger()):
+                _say(f"seats of stock {name} counted again from the log: the server's count was another")
+        finally:
+            client.close()
+
+    def _ledger(self) -> dict[str, dict[str, str]] | None:
+        """Seats out of the log itself, where an act has changed what the state is the fold of; else None."""
+        segments = self.timeline.lineage.segments
+        if len(segments) <= 1 and not any(segment.without for segment in segments):
+            return None
+        ledger, place = Ledger(), 0
+        while place < self.state.position:
+            for position, payload in self.reader.read(place, min(READ_MAX, self.state.position - place), 0):
+                ledger.record(position, decode(payload))
+                place = position
+        return ledger.stocks
+
+    def tick(self, url: str) -> None:
+        """Nothing to read, and flights to solve: have the log say that some are solved here."""
+        if waiting_flights(self.state):
+            flights = self.state.settings.pricing.solves_per_tick
+            try:
+                asyncio.run(_append(url, encode(Tick(time.time_ns() // 1_000_000, flights)), patience_s=0.5))
+            except LogError as error:
+                _say(f"no tick: {error}")
+
+    def run(self, *, url: str, snapshot_every_s: float) -> None:
         """Read, fold, publish, until `stop`."""
         ready_to_fold()
         self.catch_up()
+        self.check_seats(url)
         publisher = Publisher(shared_folder(self.home), self.state, artifacts=self.home / "artifacts")
         publisher.publish()  # once by rows: its kernels too are ready before anyone waits for them
         control = publisher.control
@@ -163,6 +204,8 @@ class Learner:
                 self.monitor.update()
                 figures = self.monitor.figures()
                 monitors(control)[: len(figures)] = figures
+            else:
+                self.tick(url)
             control[HEARTBEAT_MS] = time.time_ns() // 1_000_000
             if control[DIGEST_ASKED] != control[DIGEST_ANSWERED]:
                 publisher.answer_digest()
@@ -244,30 +287,36 @@ def counters_of(state: State) -> dict[str, int]:
     return {name: int(value) for name, value in zip(COUNTERS, state.views.frame.counters, strict=True)}
 
 
-def begin(url: str, reader: LogReader, artifact: Artifact | None, settings: Settings) -> Settings:
+def begin(
+    url: str, reader: LogReader, artifact: Artifact | None, settings: Settings, pricing: Artifact | None = None
+) -> Settings:
     """The log's first record: written where the log is empty, else read. The settings that the log is folded under.
 
     Raises LogForeign where the log began from another artifact than the one given.
     """
     artifact_id = artifact.id if artifact else ""
+    pricing_id = pricing.id if pricing else ""
     if reader.head() == 0:
-        record = Begin(SCHEMA, artifact_id, settings.seed, settings_text(settings), time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        record = Begin(SCHEMA, artifact_id, settings.seed, settings_text(settings), now_ms, pricing_id)
         asyncio.run(_append(url, encode(record)))
     payload = reader.entry(1)
     if payload is None:
         raise LogForeign("the log's first record is gone: it was trimmed, or the server is not this home's")
     first = decode(payload)
-    if not isinstance(first, Begin) or first.artifact_id != artifact_id:
-        found = first.artifact_id if isinstance(first, Begin) else "no beginning at all"
-        raise LogForeign(
-            f"this home's log began from artifact {found or 'none'}, not {artifact_id or 'none'}: start with that "
-            f"artifact, or with another --home"
-        )
+    if not isinstance(first, Begin):
+        raise LogForeign("this home's log has no beginning at all: start with another --home")
+    for found, given in ((first.artifact_id, artifact_id), (first.pricing_artifact_id, pricing_id)):
+        if found != given:
+            raise LogForeign(
+                f"this home's log began from artifact {found or 'none'}, not {given or 'none'}: start with that "
+                f"artifact, or with another --home"
+            )
     return read_settings(first.settings)
 
 
-async def _append(url: str, payload: bytes) -> None:
-    writer = LogWriter(url, patience_s=5.0)
+async def _append(url: str, payload: bytes, *, patience_s: float = 5.0) -> None:
+    writer = LogWriter(url, patience_s=patience_s)
     await writer.start()
     try:
         await writer.append([payload])
@@ -281,22 +330,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--log-url", required=True)
     parser.add_argument("--artifact", type=Path, default=None)
+    parser.add_argument("--pricing-artifact", type=Path, default=None)
     parser.add_argument("--settings", type=Path, default=None, help="JSON; counts where the log is still empty")
     parser.add_argument("--snapshot-every-s", type=float, default=300.0)
     options = parser.parse_args(arguments)
     try:
         require_durable(connect(options.log_url))
         artifact = read_artifact(options.artifact) if options.artifact else None
+        pricing = read_artifact(options.pricing_artifact) if options.pricing_artifact else None
         settings = read_settings(options.settings.read_bytes()) if options.settings else Settings()
         reader = LogReader(options.log_url)
-        settings = begin(options.log_url, reader, artifact, settings)
-        learner = Learner(options.home, reader, artifact, settings)
-    except (LogError, LogForeign, ArtifactMissing, ArtifactCorrupt, SettingsInvalid, SnapshotCorrupt) as error:
+        settings = begin(options.log_url, reader, artifact, settings, pricing)
+        learner = Learner(options.home, reader, artifact, settings, pricing)
+    except (
+        LogError,
+        LogForeign,
+        ArtifactMissing,
+        ArtifactCorrupt,
+        PricingArtifactUnsuitable,
+        SettingsInvalid,
+        SnapshotCorrupt,
+    ) as error:
         _say(f"learner: {error}")
         return 3
     signal.signal(signal.SIGTERM, learner.stop)
     signal.signal(signal.SIGINT, learner.stop)
-    learner.run(snapshot_every_s=options.snapshot_every_s)
+    learner.run(url=options.log_url, snapshot_every_s=options.snapshot_every_s)
     return 0
 
 

@@ -40,7 +40,7 @@ class Arguments(msgspec.Struct, frozen=True, omit_defaults=True):
     to: int | None = None
     without: Cut = Cut()
     artifact: str | None = None
-    meanwhile: str = ""
+    meanwhile: str = ""  # of a resume: "learn"
     expected: int | None = None
 
 
@@ -65,9 +65,7 @@ class Lineage(msgspec.Struct, frozen=True):
 
     def until(self, position: int) -> "Lineage":
         """Its records up to a position."""
-        kept = tuple(
-            Segment(s.first, min(s.last, position), s.without) for s in self.segments if s.first <= position
-        )
+        kept = tuple(Segment(s.first, min(s.last, position), s.without) for s in self.segments if s.first <= position)
         return Lineage(self.artifact_id, kept)
 
     def grown(self, first: int, last: int) -> "Lineage":
@@ -76,9 +74,7 @@ class Lineage(msgspec.Struct, frozen=True):
 
     def cut(self, cut: Cut, *, after: int) -> "Lineage":
         """Without the records after a position that the cut names."""
-        later = (
-            Segment(max(s.first, after + 1), s.last, (*s.without, cut)) for s in self.segments if s.last > after
-        )
+        later = (Segment(max(s.first, after + 1), s.last, (*s.without, cut)) for s in self.segments if s.last > after)
         return Lineage(self.artifact_id, (*self.until(after).segments, *later))
 
     def skipping(self, positions: set[int]) -> "Lineage":
@@ -143,9 +139,12 @@ class Sieve:
 
 
 def subject(record: Record) -> tuple[str, str, str]:
-    """Whom a record is about: (user id, client, event id), each empty where it has none."""
-    values: tuple[Any, ...] = tuple(getattr(record, name, "") for name in ("user_id", "client", "event_id"))
-    return values[0], values[1], values[2]
+    """Whom a record is about: (user id, client, event id), each empty where it has none.
+
+    Of a quote, its outcome and its cancellation the quote's id is the event's: they leave together.
+    """
+    values: tuple[Any, ...] = tuple(getattr(record, name, "") for name in ("user_id", "client", "event_id", "quote_id"))
+    return values[0], values[1], values[2] or values[3]
 
 
 def user_key(user_id: str) -> str:
@@ -193,8 +192,7 @@ class Lineages:
             lineage = self.planned(position, act)
             if lineage is None:
                 self.void.append(position)
-                lineage = self.at(position - 1)
-            self._changes.append((position, lineage))
+            self._changes.append((position, self.at(position - 1) if lineage is None else lineage))
         self.acts.append((position, act))
         return lineage
 

@@ -16,6 +16,8 @@ from online.chance import hash64
 from online.fifo import find
 from online.frame import COUNTERS
 from online.monitor import NAMES
+from online.pricing.live import LivePricing
+from online.pricing.markets import feature_names
 from online.publication import (
     DIGEST_ANSWERED,
     DIGEST_ASKED,
@@ -63,14 +65,19 @@ class ArmReward(NamedTuple):
 class LiveModel:
     """The learner's shared memory, attached."""
 
-    def __init__(self, folder: Path, settings: Settings, artifact: Artifact | None) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, artifact: Artifact | None, pricing: Artifact | None = None
+    ) -> None:
         self._folder = folder
+        self.pricing_artifact_id = pricing.id if pricing else ""
+        self.fare_features = feature_names(pricing)  # None: any name may come
         self._control = open_control(folder)
         self.settings = settings
         self.artifact_id = artifact.id if artifact else ""
         self.lineage_at = 0  # position of the newest act that changed the past, as far as this model shows it
         self._champion = Champion(settings, artifact) if artifact else None
         self._decider = Decider(settings)
+        self.pricing = LivePricing(self)
         self._generation = -1
         self._arrays: tuple[Arrays, ...] = ()
         self._views: tuple[Views, ...] = ()
@@ -89,7 +96,13 @@ class LiveModel:
         settings = _settings(layout)
         known = layout["artifact_folder"]
         chosen = artifact or (Path(known) if known else None)
-        return cls(folder, settings, read_artifact(chosen) if chosen else None)
+        pricing = layout.get("pricing_artifact_folder")
+        return cls(
+            folder,
+            settings,
+            read_artifact(chosen) if chosen else None,
+            read_artifact(Path(pricing)) if pricing else None,
+        )
 
     def _remap(self) -> None:
         """Take the newest generation's arrays. Raises LearnerNotReady where there is none to take."""
@@ -127,6 +140,10 @@ class LiveModel:
             self._remap()
         version = int(self._control[VERSION])
         return version, self._views[version & 1]
+
+    def front(self) -> tuple[int, Views]:
+        """The version in front and its views, read only; ask `holds` after reading them."""
+        return self._front()
 
     def front_arrays(self) -> tuple[int, Arrays]:
         """The version in front and its arrays, read only; ask `holds` after reading them."""

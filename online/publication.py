@@ -22,8 +22,10 @@ import numpy as np
 from numba import njit
 
 from online.journal import Journal, taken
+from online.pricing.selling import Moved
 from online.settings import settings_text
 from online.state import COLUMNS, State
+from online.state import TEXTS as STATE_TEXTS
 from online.tables import Array, Arrays, Column
 
 CONTROL_WORDS = 512
@@ -49,9 +51,10 @@ HISTOGRAM = 128  # from this word on: events by milliseconds from acknowledgemen
 HISTOGRAM_BINS = 256
 ALIGNMENT = 64
 SERVED: tuple[Column, ...] = tuple(column for column in COLUMNS if column.served)
-RINGS = ("seen", "decisions")
-HASHED = ("users", "items", *RINGS)
-TEXTS = ("id_text", "about_text")
+RINGS = ("seen", "decisions", "quotes")
+JOURNALLED = (*Journal._fields, *Moved._fields)
+HASHED = ("users", "items", *Moved._fields, *RINGS)
+TEXTS = tuple(f"{name}_text" for name in STATE_TEXTS)
 NO_ROWS = np.zeros(0, np.int32)
 
 
@@ -129,7 +132,7 @@ class _Copy(NamedTuple):
 
 def _copy_plan(column: Column, source: Array, sides: list[Arrays]) -> _Copy:
     lanes = column.layout == "lanes"
-    by_rows = column.table in (*Journal._fields, *RINGS) or column.table.removesuffix("_head") in HASHED
+    by_rows = column.table in (*JOURNALLED, *RINGS) or column.table.removesuffix("_head") in HASHED
 
     def shaped(array: Array) -> Array:
         if lanes or not by_rows:
@@ -167,7 +170,7 @@ class Publisher:
         if state.generation != self._state_generation:
             self._publish_whole()
             return
-        rows = {name: taken(journal) for name, journal in zip(state.journal._fields, state.journal, strict=True)}
+        rows = {name: taken(journal) for name, journal in state.journals().items()}
         version = int(control[VERSION]) + 1
         side = version & 1
         control[WRITING] = version
@@ -239,7 +242,8 @@ class Publisher:
             "bytes": max(offset, 1),
             "columns": columns,
             "artifact_id": state.artifact_id,
-            "artifact_folder": self._artifact_folder(),
+            "artifact_folder": self._artifact_folder(state.artifact_id),
+            "pricing_artifact_folder": self._artifact_folder(state.pricing_artifact_id),
             "lineage_at": self.lineage_at,
             "settings": settings_text(state.settings),
         }
@@ -255,7 +259,7 @@ class Publisher:
         temporary = self.folder / f"layout-{generation}.json.new"
         temporary.write_text(json.dumps(layout))
         temporary.rename(self.folder / f"layout-{generation}.json")
-        for name, journal in zip(state.journal._fields, state.journal, strict=True):
+        for name, journal in state.journals().items():
             taken(journal)
             self._before[name] = NO_ROWS
         self._copies = [_copy_plan(column, state.arrays[column.name], sides) for column in SERVED]
@@ -268,10 +272,10 @@ class Publisher:
         self._finish(version)
         self._remove_before(generation - 1)
 
-    def _artifact_folder(self) -> str:
-        if self._artifacts is None or not self._state.artifact_id:
+    def _artifact_folder(self, artifact_id: str) -> str:
+        if self._artifacts is None or not artifact_id:
             return ""
-        return str((self._artifacts / self._state.artifact_id).resolve())
+        return str((self._artifacts / artifact_id).resolve())
 
     def _remove_before(self, generation: int) -> None:
         """Unlink arenas that no new reader will open; who has them mapped keeps them."""

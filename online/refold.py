@@ -23,7 +23,7 @@ def refolded(
     the log does not begin, or ends too early.
     """
     history = History(reader, artifacts)
-    timeline = Timeline(history, State(history.settings, artifacts(history.begun_from)))
+    timeline = Timeline(history, history.empty(history.begun_from))
     for position in sorted(set(positions)):
         while timeline.position < position:
             entries = reader.read(timeline.position, min(READ_MAX, position - timeline.position), 0)

@@ -5,8 +5,9 @@
 
 A blob holds the state's arrays whole, or what changed since the snapshot that the manifest names as its base. Each
 array in it is a chunk with a BLAKE3 of its own; `root`, over them and everything else that the manifest says, stands
-for every byte. A blob is written temp + fsync + rename and its folder synced before the manifest names it, so a manifest
-never dangles. safetensors alone would load a flipped bit without a word; the digests of blob, chunks and state do not.
+for every byte. A blob is written temp + fsync + rename and its folder synced before the manifest names it, so that a
+manifest never dangles. safetensors alone would load a flipped bit without a word; the digests of blob, chunks and state
+do not.
 """
 
 import contextlib
@@ -82,6 +83,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     created_ms: int
     environment: dict[str, str]
     counters: dict[str, int]
+    pricing_artifact_id: str = ""
 
 
 def environment() -> dict[str, str]:
@@ -121,7 +123,7 @@ def write_snapshot(
         base, parts = _difference(folder, parent, arrays)
         content = save({name: np.ascontiguousarray(array) for name, array in parts.items()})
         checksum = blake3(content).hexdigest()
-        identity = f"{state.artifact_id}|{state.position}|{digest}|{planned}"
+        identity = f"{state.artifact_id}|{state.pricing_artifact_id}|{state.position}|{digest}|{planned}"
         snapshot = Snapshot(
             format=FORMAT,
             id=blake3(identity.encode()).hexdigest()[:16],
@@ -147,6 +149,7 @@ def write_snapshot(
             created_ms=time.time_ns() // 1_000_000,
             environment=environment(),
             counters=counters,
+            pricing_artifact_id=state.pricing_artifact_id,
         )
         path = folder / f"{snapshot.id}.json"
         if path.exists():  # the same state at the same place: what it was called stays
@@ -188,7 +191,7 @@ def read_manifest(path: Path) -> Snapshot:
         if isinstance(found, dict) and found.get("format") not in (FORMAT, None):
             raise SnapshotForeign(f"{path}: a snapshot of format {found['format']}; this version reads {FORMAT}")
         snapshot = msgspec.convert(found, Snapshot)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SnapshotCorrupt(path, expected="a manifest", actual=f"{len(content)} bytes: {error}") from error
     if (actual := _root(snapshot)) != snapshot.root:
         raise SnapshotCorrupt(path, expected=f"root {snapshot.root}", actual=f"root {actual}")
@@ -197,17 +200,19 @@ def read_manifest(path: Path) -> Snapshot:
     return snapshot
 
 
-def load_snapshot(folder: Path, snapshot: Snapshot, artifact: Artifact | None) -> State:
+def load_snapshot(
+    folder: Path, snapshot: Snapshot, artifact: Artifact | None, *, pricing: Artifact | None = None
+) -> State:
     """The state of a snapshot. Raises SnapshotCorrupt and SnapshotForeign; never a part of a state."""
     if snapshot.schema != SCHEMA:
         raise SnapshotForeign(f"snapshot {snapshot.id} has schema {snapshot.schema}; this version reads {SCHEMA}")
-    artifact_id = artifact.id if artifact else ""
-    if snapshot.artifact_id != artifact_id:
-        raise SnapshotForeign(
-            f"snapshot {snapshot.id} is of artifact {snapshot.artifact_id or 'none'}, not {artifact_id or 'none'}"
-        )
+    for found, given in ((snapshot.artifact_id, artifact), (snapshot.pricing_artifact_id, pricing)):
+        if found != (given.id if given else ""):
+            raise SnapshotForeign(
+                f"snapshot {snapshot.id} is of artifact {found or 'none'}, not {given.id if given else 'none'}"
+            )
     path = folder / snapshot.file
-    state = State(read_settings(snapshot.settings), artifact)
+    state = State(read_settings(snapshot.settings), artifact, pricing=pricing)
     try:
         state.load(load_arrays(folder, snapshot))
     except (KeyError, ValueError, IndexError) as error:

@@ -10,10 +10,12 @@ from starlette.routing import Route
 from api import door as doors
 from api.app import create_app
 from api.door import COOKIE, Door, Principal
-from api.keys import create_key, keys_file, revoke_key
+from api.keys import PASS_S, create_key, keys_file, owners_pass, revoke_key
 from api.problems import Problem
 from api.scopes import RULES, SCOPES, Rule, rule_of, scope_of
-from api.settings import ServiceSettings
+from api.settings import ServiceSettings, read_secret
+from tests.api.conftest import eventually
+from tests.api.test_command import perennial
 
 HERE = {b"host": b"127.0.0.1:8080"}
 
@@ -263,3 +265,27 @@ def test_a_running_service_with_keys(locked: Any) -> None:
         assert time.monotonic() - begun < 1.0
     text = keys_file(service.home).read_text() + service.said()
     assert not any(secret in text for secret in texts.values())
+
+
+def test_who_can_read_the_homes_secret_is_its_owner_for_a_minute(tmp_path: Path, clock: Clock) -> None:
+    create_key(tmp_path, "ops", ("operate",))
+    assert owners_pass(tmp_path) is None, "no service has run here yet"
+    door = Door(tmp_path, secret=read_secret(tmp_path), clock=clock)
+    text = owners_pass(tmp_path, now_s=clock.now)
+    assert text is not None
+    assert code_of(door, "POST", "/v1/rollbacks", bearer(text)) == ""
+    assert (
+        code_of(door, "POST", "/v1/rollbacks", bearer(text[:-1] + ("0" if text[-1] != "0" else "1"))) == "key_unknown"
+    )
+    far = owners_pass(tmp_path, now_s=clock.now + 10 * PASS_S)
+    assert code_of(door, "POST", "/v1/rollbacks", bearer(far or "")) == "key_unknown", "none is good for longer"
+    clock.now += PASS_S + 1
+    assert code_of(door, "POST", "/v1/rollbacks", bearer(text)) == "key_unknown"
+
+
+def test_the_owners_commands_need_no_key(locked: Any) -> None:
+    service, texts = locked
+    frozen = perennial("freeze", "--home", str(service.home), "--reason", "a test", "--json")
+    assert frozen.returncode == 0, frozen.stderr
+    asked = {"Authorization": f"Bearer {texts['operate']}"}
+    assert eventually(lambda: service.client.get("/v1/state", headers=asked).json()["learning"] == "frozen")

@@ -8,13 +8,14 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from api import command
 from api.command import cli
-from api.configuration import SERVICE, explained, settings_of, unknown_variables
+from api.configuration import OTHER_VARIABLES, SERVICE, explained, settings_of, unknown_variables
 from online.settings import SettingsInvalid
 from tests.api.conftest import ROOT, Running
 from tests.api.test_command import commands, perennial
@@ -47,13 +48,16 @@ def test_help_is_quick(words: tuple[str, ...]) -> None:
     assert min(ours for ours, _ in taken) <= max(HELP_CPU_S, 4 / 3 * min(bare for _, bare in taken))
 
 
+def _command(words: tuple[str, ...]) -> Any:
+    found: Any = typer.main.get_command(cli())
+    for word in words:
+        found = found.commands[word]
+    return found
+
+
 def test_every_command_that_gives_a_result_gives_it_as_json_too() -> None:
-    group = typer.main.get_command(cli())
     for words in commands():
-        found = group
-        for word in words:
-            found = found.commands[word]  # type: ignore[attr-defined]
-        names = [name for parameter in found.params for name in parameter.opts]
+        names = [name for parameter in _command(words).params for name in parameter.opts]
         assert "--json" in names, words
 
 
@@ -126,6 +130,13 @@ def test_every_option_of_up_that_the_environment_may_set_is_shown_and_no_other()
     for name, variable, default in SERVICE:
         assert declared[name][0] == variable
         assert name == "home" or declared[name][1] == default
+    everywhere = {
+        parameter.envvar
+        for words in commands()
+        for parameter in _command(words).params
+        if getattr(parameter, "envvar", None)
+    }
+    assert everywhere | {"PERENNIAL_KEY"} == {variable for _, variable, _ in SERVICE} | set(OTHER_VARIABLES)
     told = list(unknown_variables({"PERENNIAL_PROT": "1", "PERENNIAL_PORT": "2", "PATH": ""}))
     assert told == ["PERENNIAL_PROT is set and means nothing: did you mean PERENNIAL_PORT?"]
 
