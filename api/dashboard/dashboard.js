@@ -237,7 +237,10 @@ document.querySelector("[data-reproduce]")?.addEventListener("click", async (eve
         told.textContent = `Identical, byte by byte: ${found.digest}`;
       } else {
         told.className = "bad";
-        told.textContent = `✕ Not identical: expected ${found.expected_digest}, found ${found.digest}.\n${(found.differences ?? []).join("\n")}`;
+        const differences = (found.differences ?? []).map((one) =>
+          typeof one === "string" ? one : `${one.field}: recorded ${one.recorded}, now ${one.derived}`);
+        told.textContent = [`✕ Not identical: expected ${found.expected_digest}, found ${found.digest}.`, found.why, ...differences]
+          .filter(Boolean).join("\n");
       }
     }
   } catch (error) {
@@ -246,5 +249,72 @@ document.querySelector("[data-reproduce]")?.addEventListener("click", async (eve
   }
   button.disabled = false;
 });
+
+// ---- Operate: an act; a rollback, seen first
+
+async function ask(method, path, body) {
+  const headers = body ? { "Content-Type": "application/json", "Idempotency-Key": crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` } : {};
+  const reply = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
+  const found = await reply.json();
+  if (!reply.ok) throw new Error(`${found.detail ?? reply.statusText} ${found.hint ?? ""}`);
+  return found;
+}
+
+function said(place, text, kind) {
+  place.className = kind;
+  place.textContent = kind === "bad" ? `✕ ${text}` : text;
+}
+
+document.querySelector("[data-act]")?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = event.currentTarget, told = document.getElementById("acted");
+  try {
+    const found = await ask("POST", "/v1/acts", { act: form.dataset.act, reason: form.elements.reason.value });
+    said(told, `${form.dataset.act}: recorded at position ${shown(found.position)}. Reload for the state.`, "good");
+  } catch (error) { said(told, error.message, "bad"); }
+});
+
+const rollback = document.getElementById("rollback");
+if (rollback) (async () => {
+  const asked = JSON.parse(rollback.dataset.asked), form = document.getElementById("confirm");
+  const preview = document.getElementById("preview"), told = document.getElementById("rolled");
+  let expected;
+  try {
+    const [plan, acts] = [await ask("POST", "/v1/rollbacks", { ...asked, dry_run: true, reason: "preview" }), await ask("GET", "/v1/acts")];
+    expected = Math.max(0, ...acts.acts.map((one) => one.position));
+    const facts = [
+      ["now at", `position ${shown(plan.from)}`], ["shared past up to", `position ${shown(plan.to)}`],
+      ["records left out", shown(plan.removed)], ["records taken back in", shown(plan.restored)],
+      ["decisions that would have come out otherwise", `${shown(plan.changed_decisions)} of ${shown(plan.compared_decisions)} after it`],
+      ["state afterwards", plan.digest],
+    ];
+    if (plan.top) facts.push(["for somebody unknown, before", plan.top.before.join(", ")], ["and after", plan.top.after.join(", ")]);
+    preview.replaceChildren(...facts.flatMap(([name, text]) => {
+      const dt = document.createElement("dt"), dd = document.createElement("dd");
+      dt.textContent = name; dd.textContent = text;
+      return [dt, dd];
+    }));
+    form.hidden = false;
+  } catch (error) {
+    preview.replaceChildren();
+    said(told, error.message, "bad");
+    return;
+  }
+  const ready = () => { form.querySelector("button").disabled = !form.checkValidity(); };
+  form.addEventListener("input", ready);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    form.querySelector("button").disabled = true;
+    said(told, "Going back …", "");
+    try {
+      const done = await ask("POST", "/v1/rollbacks", { ...asked, reason: form.elements.reason.value, expected_position: expected });
+      said(told, `Done, recorded at position ${shown(done.position)}; state ${done.digest}. `, "good");
+      const undo = document.createElement("a");
+      undo.href = `/dashboard/operate?position=${done.from}`;
+      undo.textContent = "Undo it (with a preview)";
+      told.append(undo);
+    } catch (error) { said(told, error.message, "bad"); ready(); }
+  });
+})();
 
 listen();

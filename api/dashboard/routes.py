@@ -13,6 +13,7 @@ from api.dashboard import decisions as deciding
 from api.dashboard import learning
 from api.dashboard import now as nows
 from api.dashboard.health import health
+from api.dashboard.operate import Wanted, operate
 from api.dashboard.page import asset, room, search
 from api.dashboard.pulse import Pulse
 from api.dashboard.tables import Table
@@ -94,6 +95,11 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
     @app.get("/dashboard/health", name="health", include_in_schema=False)
     async def health_(request: Request) -> Response:
         return show(request, "/dashboard/health", "Health", (await health(service)).html())
+
+    @app.get("/dashboard/operate", name="operate", include_in_schema=False)
+    async def operate_(request: Request) -> Response:
+        wanted = Wanted(**{name: _text(request, name) for name in Wanted.__struct_fields__})
+        return show(request, "/dashboard/operate", "Operate", operate(service, wanted))
 
     async def _moved(request: Request) -> Table:
         return learning.moved(await traces.of(_text(request, "id")), _text(request, "id"))

@@ -3,11 +3,12 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 from api.dashboard.decisions import tag_of
-from api.dashboard.tables import Table
+from api.dashboard.tables import Link, Table
 from api.service import Service
 from api.values import rfc3339
 from online import records
@@ -27,6 +28,7 @@ class Moment(msgspec.Struct, frozen=True):
     what: str
     why: str
     who: str
+    address: str = ""  # where going back to it is seen first
 
 
 class _Manifest(msgspec.Struct):
@@ -61,7 +63,15 @@ class Timeline:
         moments.sort(key=lambda one: (one.position, one.at_ms), reverse=True)
         columns = ("position", "at", "kind", "what", "why", "who")
         rows: list[Any] = [
-            (one.position, rfc3339(one.at_ms), one.kind, one.what, one.why, one.who) for one in moments[:PAGE]
+            (
+                one.position,
+                rfc3339(one.at_ms),
+                one.kind,
+                Link(one.what, one.address) if one.address else one.what,
+                one.why,
+                one.who,
+            )
+            for one in moments[:PAGE]
         ]
         caption = "Snapshots, artifacts, acts; newest first"
         if self._looked < head:
@@ -97,7 +107,13 @@ class Timeline:
                 continue  # `doctor` and `snapshot verify` say what is wrong with it
             what = f"{found.id}, state {found.state_digest}"
             self._snapshots[name] = Moment(
-                found.position, found.created_ms, "snapshot", what, found.label or found.reason, ""
+                found.position,
+                found.created_ms,
+                "snapshot",
+                what,
+                found.label or found.reason,
+                "",
+                f"/dashboard/operate?snapshot={quote(found.id, safe='')}",
             )
 
 

@@ -287,3 +287,57 @@ def test_people_sign_in_with_a_key_and_leave_again(start_service: Any, tmp_path:
     page.wait_loaded(loaded)
     assert page.run("location.pathname") == "/login"
     assert page.errors == []
+
+
+def test_a_rollback_is_seen_confirmed_by_typing_and_undone(start_service: Any, page: chromium.Page) -> None:
+    running = start_service("home")
+    running.fill(items=20, users=5)
+    made = running.client.post("/v1/snapshots", json={"label": "before"}).json()
+    event = {"event_type": "play", "user_id": "bot", "item_id": "i3"}
+    last = running.client.post("/v1/events", json={"events": [event] * 50}).json()["position"]
+    assert eventually(lambda: running.client.get("/v1/state").json()["position"] >= last)
+    digest = running.client.get("/v1/state").json()["digest"]
+
+    page.go(running.address["url"] + "/dashboard/timeline")
+    loaded = page.loaded
+    page.run(f"[...document.querySelectorAll('td a')].find(a => a.textContent.includes('{made['id']}')).click()")
+    page.wait_loaded(loaded)
+    page.until("!document.getElementById('confirm').hidden", within_s=120.0)
+    assert "50" in page.run("document.getElementById('preview').textContent")
+    assert running.client.get("/v1/state").json()["digest"] == digest, "a preview changes nothing"
+
+    button = "document.querySelector('#confirm button')"
+    page.run("document.querySelector('#confirm [name=reason]').focus()")
+    page.type("a bot")
+    page.press("Tab")
+    page.type("roll")
+    assert page.run(f"{button}.disabled")
+    page.type(" back")
+    page.press("Enter")
+    page.until("document.getElementById('rolled').textContent.startsWith('Done')", within_s=120.0)
+    assert running.client.get("/v1/state").json()["digest"] == made["state_digest"]
+
+    loaded = page.loaded
+    page.run("document.querySelector('#rolled a').click()")
+    page.wait_loaded(loaded)
+    page.until("!document.getElementById('confirm').hidden", within_s=120.0)
+    page.run("document.querySelector('#confirm [name=reason]').focus()")
+    page.type("it was no bot")
+    page.press("Tab")
+    page.type("roll back")
+    page.press("Enter")
+    page.until("document.getElementById('rolled').textContent.startsWith('Done')", within_s=120.0)
+    assert running.client.get("/v1/state").json()["digest"] == digest
+    assert page.errors == []
+
+
+def test_learning_is_frozen_in_two_steps(busy: Running, page: chromium.Page) -> None:
+    page.go(busy.address["url"] + "/dashboard/operate")
+    for act, state in (("freeze", "frozen"), ("resume", "on")):
+        page.run("document.querySelector('[data-act] input').focus()")
+        page.type("a test")
+        page.press("Enter")
+        page.until(f"document.getElementById('acted').textContent.startsWith('{act}')")
+        assert eventually(lambda state=state: busy.client.get("/v1/state").json()["learning"] == state)
+        page.go(busy.address["url"] + "/dashboard/operate")
+    assert page.errors == []
