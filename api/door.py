@@ -14,6 +14,7 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -201,16 +202,14 @@ def refuse_foreign_origin(headers: Mapping[bytes, bytes]) -> None:
 
 
 def _refuse_foreign_host(headers: Mapping[bytes, bytes]) -> None:
-    host = headers.get(b"host", b"localhost").decode("latin-1")
-    try:
-        name = urlsplit(f"//{host}").hostname
-    except ValueError:
-        name = None
-    if name == "localhost":
-        return
-    try:
-        local = ipaddress.ip_address(name or "").is_loopback
-    except ValueError:
-        local = False
-    if not local:
+    if not _is_local(headers.get(b"host", b"localhost")):
         raise Problem("host_foreign")
+
+
+@lru_cache(maxsize=256)
+def _is_local(host: bytes) -> bool:
+    try:
+        name = urlsplit(f"//{host.decode('latin-1')}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

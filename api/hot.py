@@ -17,6 +17,7 @@ from urllib.parse import quote
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from api.door import Principal
 from api.feedback import take_events
 from api.idempotency import Answer
 from api.problems import MEDIA_TYPE, Problem
@@ -69,9 +70,9 @@ class Edge:
         try:
             headers = Headers(scope["headers"])
             request_id = self._request_ids.of(headers)
-            _bind(headers, request_id)
+            self._bind(headers, request_id)
             principal = self._service.door.admit("POST", scope["path"], headers.found, peer_of(scope))
-            bind_contextvars(client=principal.name)
+            self._bind_client(principal)
             body = await read_body(receive, headers)
             call = Call(
                 body=body,
@@ -89,7 +90,7 @@ class Edge:
         except ClientWentAway:
             return
         except Exception as error:
-            log.exception("defect", call=name, error=type(error).__name__)
+            log.exception("defect", call=name, request_id=request_id, error=type(error).__name__)
             await refuse(send, Problem("internal"), request_id)
             status = 500
         self._answered(name, status, time.perf_counter() - started)
@@ -99,12 +100,25 @@ class Edge:
         if self._service.settings.access_log:
             log.info("request", call=name, status=status, ms=round(seconds * 1_000, 2))
 
+    def _bind(self, headers: "Headers", request_id: str) -> None:
+        """What every line about this request carries, where there is one for each: its id, and the trace it is in."""
+        if self._service.settings.access_log:
+            clear_contextvars()
+            bind_contextvars(request_id=request_id)
+            trace = headers.text(b"traceparent")
+            if trace is not None and _TRACEPARENT.fullmatch(trace):
+                bind_contextvars(traceparent=trace)
+
+    def _bind_client(self, principal: Principal) -> None:
+        if self._service.settings.access_log:
+            bind_contextvars(client=principal.name)
+
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         headers = Headers(scope["headers"])
         request_id = self._request_ids.of(headers)
         scope.setdefault("state", {})["request_id"] = request_id
-        _bind(headers, request_id)
+        self._bind(headers, request_id)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -121,7 +135,7 @@ class Edge:
             peer = peer_of(scope)
             principal = self._service.door.admit(scope["method"], scope["path"], headers.found, peer)
             scope["state"]["principal"] = principal
-            bind_contextvars(client=principal.name)
+            self._bind_client(principal)
             await self._app(scope, receive, send_with_id)
         except Problem as problem:
             status = problem.status
@@ -134,7 +148,7 @@ class Edge:
             return
         except Exception as error:
             # The framework has answered already where it could; the traceback belongs in the log either way.
-            log.exception("defect", path=scope["path"][:256], error=type(error).__name__)
+            log.exception("defect", path=scope["path"][:256], request_id=request_id, error=type(error).__name__)
             if status == 0:
                 await refuse(send, Problem("internal"), request_id)
                 status = 500
@@ -157,16 +171,6 @@ class Headers:
     def text(self, name: bytes) -> str | None:
         value = self.found.get(name)
         return None if value is None else value.decode("latin-1")
-
-
-def _bind(headers: "Headers", request_id: str) -> None:
-    """What every line of the log about this request carries: its id, and the trace that it is a part of."""
-    clear_contextvars()
-    trace = headers.text(b"traceparent")
-    if trace is not None and _TRACEPARENT.fullmatch(trace):
-        bind_contextvars(request_id=request_id, traceparent=trace)
-    else:
-        bind_contextvars(request_id=request_id)
 
 
 def peer_of(scope: Scope) -> str:

@@ -53,7 +53,8 @@ async def recommend(service: Service, call: Call) -> Answer:
         earlier = await _earlier(service, decision_id, question, call.client)
         if earlier is not None:
             return earlier
-    structlog.contextvars.bind_contextvars(decision_id=decision_id)
+    if service.settings.access_log:
+        structlog.contextvars.bind_contextvars(decision_id=decision_id)
     decision, slate = model.recommend(
         decision_id=decision_id,
         user_id=question.user_id,
