@@ -15,7 +15,7 @@ class HeldType(types.StructRef):  # type: ignore[misc]
     """numba's type of `Held`."""
 
 
-class Held(structref.StructRefProxy):  # type: ignore[misc]
+class Held(structref.StructRefProxy):
     """A tuple as kernels take it: `held.value`."""
 
 

@@ -220,7 +220,8 @@ class Publisher:
     def _new_in_ring(self, ring: str, known: int) -> Array:
         capacity = self._state.arrays[f"{ring}.key"].shape[0]
         count = int(self._state.arrays[f"{ring}_count.count"][0])
-        return (np.arange(max(known, count - capacity), count) % capacity).astype(np.int32)
+        rows: Array = (np.arange(max(known, count - capacity), count) % capacity).astype(np.int32)
+        return rows
 
     def _note_counts(self, side: int) -> None:
         arrays = self._state.arrays

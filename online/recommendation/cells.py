@@ -51,7 +51,7 @@ def dot(a: np.ndarray, b: np.ndarray) -> np.float32:
         lanes[l] += lanes[l + 8]
     for l in range(4):
         lanes[l] += lanes[l + 4]
-    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+    return np.float32((lanes[0] + lanes[2]) + (lanes[1] + lanes[3]))
 
 
 @njit(cache=True)

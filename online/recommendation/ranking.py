@@ -49,7 +49,7 @@ def is_open(rows: Open, row: int, at_ms: int, stamp: int) -> bool:
 @njit(cache=True)
 def _worse(scores: np.ndarray, a: int, b: int) -> bool:
     """Whether row a ranks behind row b: ties go to the lower row."""
-    return scores[a] < scores[b] or (scores[a] == scores[b] and a > b)
+    return bool(scores[a] < scores[b] or (scores[a] == scores[b] and a > b))
 
 
 @njit(cache=True)

@@ -181,7 +181,8 @@ def product(query: np.ndarray, user: int, vectors: np.ndarray, item: int, lanes:
         lanes[l] += lanes[l + 8]
     for l in range(4):
         lanes[l] += lanes[l + 4]
-    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+    total: np.float32 = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+    return total
 
 
 @njit(cache=True)
@@ -201,7 +202,7 @@ def first_look(learners: Learners, row: int, by_taste: np.float32) -> np.float32
     score = weight[F_MIXTURE] * (LN2 * log2_plain(ONE + mixture * FLOOR)) + weight[F_RESPONSE] * items.response[row]
     if by_taste != ZERO:
         score += (by_taste * items.code_step[row]) * np.float32(agreement(scratch.query_code[0], items.code[row]))
-    return score + items.bias[row]
+    return np.float32(score + items.bias[row])
 
 
 @njit(cache=True)

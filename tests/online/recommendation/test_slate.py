@@ -43,9 +43,7 @@ def picked(scores: np.ndarray, items: Catalogue, *, n: int, exploration: float, 
 
 
 @given(st.lists(SCORES, min_size=1, max_size=100), st.integers(1, 64))
-def test_the_pool_is_the_sorted_top_of_the_finite_scores_ties_to_the_lower_row(
-    scores: list[float], most: int
-) -> None:
+def test_the_pool_is_the_sorted_top_of_the_finite_scores_ties_to_the_lower_row(scores: list[float], most: int) -> None:
     given_scores = np.array(scores, np.float32)
     pool = np.empty(most, np.int64)
     size = best_rows(given_scores, pool)
