@@ -1,6 +1,6 @@
 """What goes in and out over HTTP about flights, fares and seats. `api.schemas` says how such structs are meant."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -188,4 +188,4 @@ class RulesReply(Struct, frozen=True):
     """All rules in force."""
 
     position: int
-    rules: list[dict[str, object]]
+    rules: list[dict[str, Any]]

@@ -335,6 +335,7 @@ def test_a_learner_and_a_worker_that_die_lose_no_seat(fares: Running) -> None:
         lambda: any("online.learner" in what and pid != learner for pid, what in fares.children().items())
     )
     assert eventually(lambda: learned(fares, confirmed["position"]), within_s=120.0), fares.said()[-2_000:]
+    fares.client.close()
     fares.client = httpx.Client(base_url=fares.address["url"], timeout=30.0)  # the old one knew the worker that died
     last = quoted(fares, "e-1")
     assert last["seats_left"] == 1
