@@ -15,7 +15,6 @@ from online.pricing.layout import (
     FARES_MAX,
     FEATURES_MAX,
     GAINS,
-    HIDDEN,
     INPUTS,
     LINEAR,
     LOGARITHM,
