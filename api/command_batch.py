@@ -169,7 +169,7 @@ def pretrain_pricing(
     with _batch_errors():
         from batch.pricing.train import pretrain_pricing as pretrained
 
-        changes = {} if seed is None else {"seed": seed}
+        changes: dict[str, Any] = {} if seed is None else {"seed": seed}
         until_ms = None if until is None else moment_ms(until)
         written = pretrained(bookings, out, device=device, until_ms=until_ms, **changes)
     metrics = {name: value for name, value in written.manifest["metrics"].items() if name != "history"}
