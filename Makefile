@@ -12,7 +12,7 @@ TESTS  ?= tests
 PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint bench lock clean
+.PHONY: help setup demo test lint docs bench lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,10 +35,14 @@ demo: $(STAMP)  ## from nothing to a running service that learns; ends by itself
 test: $(STAMP)  ## all tests; TESTS=path and PYTEST_ARGS='-k word' narrow them
 	$(BIN)/python -m pytest $(TESTS) $(PYTEST_ARGS)
 
-lint: $(STAMP)  ## ruff, mypy (strict on online/ and api/), import direction, no unpickling, exact arithmetic
+lint: $(STAMP)  ## ruff (rules and format), mypy (strict on online/ and api/), import direction, no unpickling, exact arithmetic
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+docs: $(STAMP)  ## the reference of calls, commands, errors, metrics and settings, out of the code, into build/docs
+	$(BIN)/python -m api.documentation build/docs
 
 bench: $(VENV)/.installed-bench  ## every measurement of benchmarks/, one after the other; peers too with INTERACTIONS=FILE
 	@for script in benchmarks/*.py; do \

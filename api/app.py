@@ -14,11 +14,16 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from api import schemas
+from api.acts import act
+from api.dashboard.pulse import Pulse
+from api.dashboard.routes import add_dashboard_routes
 from api.decisions import describe
+from api.door import ANYBODY, Principal
 from api.feedback import take_events
 from api.hot import App, Edge, Headers, read_body
 from api.idempotency import Answer
 from api.items import post_items, put_item
+from api.login import add_login_routes
 from api.openapi import (
     BODY_PROBLEMS,
     IDEMPOTENCY_HEADER,
@@ -26,13 +31,14 @@ from api.openapi import (
     complete,
     operation,
 )
-from api.pages import problem_page, problems_page, status_page
+from api.pages import problem_page, problems_page
+from api.past_routes import add_past_routes
 from api.problems import CATALOGUE, Fault, Pointer, Problem
 from api.readiness import readiness
 from api.recommendations import recommend
 from api.reference import reference_page, reference_script
 from api.reports import experiment, state
-from api.service import Answering, Call, Service
+from api.service import Answering, Call, Service, snapshot_age_s
 from api.settings import ServiceSettings
 
 TITLE = "Perennial"
@@ -45,13 +51,16 @@ _encoder = msgspec.json.Encoder()
 def create_app(settings: ServiceSettings) -> App:
     """The ASGI app of one worker. Nothing is connected before its lifespan begins."""
     service = Service(settings)
+    pulse = Pulse(service)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
+        pulse.start()
         try:
             yield
         finally:
+            await pulse.stop()
             await service.stop()
 
     app = FastAPI(
@@ -68,8 +77,12 @@ def create_app(settings: ServiceSettings) -> App:
     app.exception_handler(RequestValidationError)(_on_validation_error)
     app.exception_handler(Exception)(_on_defect)
     _add_recommendation_routes(app, service)
+    _add_act_routes(app, service)
+    add_past_routes(app, service, run, check_path)
     _add_reading_routes(app, service)
     _add_health_routes(app, service)
+    add_dashboard_routes(app, service, pulse)
+    add_login_routes(app, service.door)
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -78,20 +91,23 @@ def create_app(settings: ServiceSettings) -> App:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
-    return Edge(app, service)
+    return Edge(app, service, document)
+
+
+async def run(service: Service, request: Request, name: str, answering: Answering) -> Response:
+    """Answer a call that has a body, once per Idempotency-Key."""
+    headers = Headers(request.scope["headers"])
+    call = Call(
+        body=await read_body(request.receive, headers),
+        request_id=request_id_of(request),
+        idempotency_key=headers.text(b"idempotency-key"),
+        min_position=headers.text(b"x-min-position"),
+        client=principal_of(request).name,
+    )
+    return _response(await service.once(name, call, answering))
 
 
 def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
-    async def run(request: Request, name: str, answering: Answering) -> Response:
-        headers = Headers(request.scope["headers"])
-        call = Call(
-            body=await read_body(request.receive, headers),
-            request_id=request_id_of(request),
-            idempotency_key=headers.text(b"idempotency-key"),
-            min_position=headers.text(b"x-min-position"),
-        )
-        return _response(await service.once(name, call, answering))
-
     # The edge answers these two before they come here; they stand here for /docs, and for apps without the
     # edge.
     @app.post(
@@ -116,7 +132,7 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
         ),
     )
     async def post_recommendations(request: Request) -> Response:
-        return await run(request, "recommendations", recommend)
+        return await run(service, request, "recommendations", recommend)
 
     @app.post(
         "/v1/events",
@@ -139,7 +155,7 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
         ),
     )
     async def post_events(request: Request) -> Response:
-        return await run(request, "events", take_events)
+        return await run(service, request, "events", take_events)
 
     @app.post(
         "/v1/items",
@@ -162,7 +178,7 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
         ),
     )
     async def post_items_(request: Request) -> Response:
-        return await run(request, "items", post_items)
+        return await run(service, request, "items", post_items)
 
     @app.put(
         "/v1/items/{item_id:path}",
@@ -179,7 +195,34 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
     async def put_item_(item_id: str, request: Request) -> Response:
         check_path(request)
         body = await read_body(request.receive, Headers(request.scope["headers"]))
-        return _response(await put_item(service, item_id, body))
+        return _response(await put_item(service, item_id, body, principal_of(request).name))
+
+
+def _add_act_routes(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/v1/acts",
+        name="acts",
+        summary="What an operator does: freeze, resume, promote, erase; a record of the log like any other",
+        tags=["operation"],
+        response_class=Response,
+        openapi_extra=operation(
+            request=schemas.ActRequest,
+            replies={200: schemas.ActReply},
+            problems=(
+                *BODY_PROBLEMS,
+                "header_invalid",
+                "idempotency_key_reused",
+                "history_refused",
+                "act_overtaken",
+                "learner_behind",
+                "log_unavailable",
+                "learner_not_ready",
+            ),
+            headers=(IDEMPOTENCY_HEADER,),
+        ),
+    )
+    async def post_acts(request: Request) -> Response:
+        return await run(service, request, "acts", act)
 
 
 def _add_reading_routes(app: FastAPI, service: Service) -> None:
@@ -253,12 +296,9 @@ def _add_health_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/metrics", name="metrics", summary="Prometheus", tags=["health"], response_class=Response)
     async def metrics() -> Response:
-        text = service.metrics.exposition(service.model_if_ready, service.writer.head)
+        age_s = snapshot_age_s(service.home)
+        text = service.metrics.exposition(service.model_if_ready, service.writer.head, age_s)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    @app.get("/", name="status", include_in_schema=False)
-    async def status() -> Response:
-        return await status_page(service)
 
     @app.get("/docs", name="docs", include_in_schema=False)
     async def docs() -> Response:
@@ -282,6 +322,12 @@ def _add_health_routes(app: FastAPI, service: Service) -> None:
 def request_id_of(request: Request) -> str:
     """The id that the edge gave this request."""
     found: str = request.scope.get("state", {}).get("request_id", "")
+    return found
+
+
+def principal_of(request: Request) -> Principal:
+    """Who asks, as the door knows them. Without the edge nobody has been let in."""
+    found: Principal = request.scope.get("state", {}).get("principal", ANYBODY)
     return found
 
 

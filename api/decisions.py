@@ -1,8 +1,7 @@
 """Finding a decision again, and saying what it was.
 
-The fold knows where the decisions of its attribution window stand. Older ones are found by the millisecond
-inside their id: records stand in the log in the order of their arrival, give or take the moment that a
-batch waits.
+The fold knows where the decisions of its attribution window stand. Older ones are found by the millisecond inside their
+id (`online.search`).
 """
 
 from api.identifiers import made_at_ms
@@ -11,13 +10,8 @@ from api.schemas import DecisionReply, ModelOfDecision, RecommendationReply
 from api.service import Service
 from api.values import rfc3339
 from online import records
-from online.log import LogReader
 from online.recommendation.decide import recommended
-
-# Workers read their clocks before they append: a record may stand this far from where its time would put it.
-_SLACK_MS = 5_000
-_SCAN_COUNT = 1_000
-_SCAN_MAX = 200_000
+from online.search import find_by_time
 
 
 async def describe(service: Service, decision_id: str) -> DecisionReply:
@@ -40,6 +34,7 @@ async def describe(service: Service, decision_id: str) -> DecisionReply:
         context=decision.context,
         candidates=None if decision.candidates is None else list(decision.candidates),
         exclude=None if decision.exclude is None else list(decision.exclude),
+        client=decision.client,
     )
 
 
@@ -72,37 +67,5 @@ async def find_position(service: Service, decision_id: str, *, search: bool) -> 
     if position is None and search:
         made_ms = made_at_ms(decision_id)
         if made_ms is not None:
-            position = await service.read(lambda reader: _search(reader, decision_id, made_ms))
+            position = await service.read(lambda reader: find_by_time(reader, decision_id, made_ms))
     return position
-
-
-def _search(reader: LogReader, decision_id: str, made_ms: int) -> int | None:
-    """Binary search for the time, then a look at the records around it."""
-    low, high = reader.first(), reader.head()
-    if low < 1 or high < low:
-        return None
-    last = high
-    while low < high:
-        middle = (low + high) // 2
-        payload = reader.entry(middle)
-        if payload is not None and records.decode(payload).received_ms >= made_ms - _SLACK_MS:
-            high = middle
-        else:
-            low = middle + 1
-    needle = decision_id.encode()
-    after = low - 1
-    for _ in range(0, _SCAN_MAX, _SCAN_COUNT):
-        if after >= last:
-            return None
-        entries = reader.read(after, _SCAN_COUNT, 0)
-        if not entries:
-            return None
-        for position, payload in entries:
-            if needle in payload:
-                found = records.decode(payload)
-                if isinstance(found, records.Decision) and found.decision_id == decision_id:
-                    return position
-        after = entries[-1][0]
-        if records.decode(entries[-1][1]).received_ms > made_ms + _SLACK_MS:
-            return None
-    return None

@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from api.supervisor import read_address
-from online.artifact import Artifact, read_artifact
+from online.history import History, artifacts_of
 from online.log import LogReader, LogServer
-from online.records import Begin, decode
-from online.settings import Settings, read_settings
 
 
 class HomeEmpty(Exception):
@@ -41,11 +39,8 @@ def log_of(home: Path, redis_url: str | None) -> Iterator[LogReader]:
             server.stop()
 
 
-def beginning(home: Path, reader: LogReader) -> tuple[Artifact | None, Settings]:
-    """The artifact and the settings that the log began from. Raises HomeEmpty, Artifact…, LogError."""
-    payload = reader.entry(1)
-    first = decode(payload) if payload is not None else None
-    if not isinstance(first, Begin):
+def history_of(home: Path, reader: LogReader, *, from_snapshots: bool = True) -> History:
+    """The past of a home's log. Raises HomeEmpty, LogError, LogForeign."""
+    if reader.head() == 0:
         raise HomeEmpty(home)
-    artifact = read_artifact(home / "artifacts" / first.artifact_id) if first.artifact_id else None
-    return artifact, read_settings(first.settings)
+    return History(reader, artifacts_of(home), snapshots=home / "snapshots" if from_snapshots else None)

@@ -1,11 +1,15 @@
 """The document behind /docs, made from the same structs that decode the calls and encode the answers."""
 
+import re
+from types import UnionType
 from typing import Any
 
 import msgspec
 
 from api import schemas
+from api.openapi_past import PAST_EXAMPLES
 from api.problems import CATALOGUE, ProblemBody
+from api.scopes import DESCRIBED, SCOPES, scope_of
 
 _EVENT = {
     "event_id": "e-1",
@@ -17,7 +21,7 @@ _EVENT = {
 }
 
 # Each is sent to a running service by a test: an example that does not work is a defect.
-EXAMPLES: dict[type, dict[str, Any]] = {
+EXAMPLES: dict[Any, dict[str, Any]] = {
     schemas.RecommendationRequest: {"user_id": "ada", "n": 3, "context": {"device": "tv"}},
     schemas.EventsRequest: {"events": [_EVENT]},
     schemas.ItemBody: {
@@ -31,6 +35,8 @@ EXAMPLES: dict[type, dict[str, Any]] = {
             {"item_id": "film-18", "title": "Summer House", "features": {"genre": ["comedy"]}},
         ]
     },
+    schemas.ActRequest: {"act": "resume", "reason": "the import of last night is through", "author": "ada"},
+    schemas.ActReply: {"act_id": "0194bd2e-7c00-7d3a-9f00-3b6f0c2a9e12", "act": "resume", "position": 4187},
     schemas.RecommendationReply: {
         "decision_id": "0194bd2e-7c00-7d3a-9f00-3b6f0c2a9e11",
         "items": [
@@ -113,6 +119,7 @@ EXAMPLES: dict[type, dict[str, Any]] = {
     },
     schemas.LiveReply: {"live": True, "pid": 4711},
 }
+EXAMPLES.update(PAST_EXAMPLES)
 
 REQUEST_ID_HEADER = {
     "name": "X-Request-ID",
@@ -138,12 +145,20 @@ MIN_POSITION_HEADER = {
     "Waits 250 ms at most, then 503 with `Retry-After`.",
 }
 
+_REFUSED_AT_THE_DOOR = (
+    "key_missing",
+    "key_unknown",
+    "scope_missing",
+    "origin_foreign",
+    "host_foreign",
+    "too_many_guesses",
+)
 _PROBLEM_MEDIA = "application/problem+json"
 
 
 def operation(
     *,
-    request: type | None = None,
+    request: type | UnionType | None = None,
     replies: dict[int, type],
     problems: tuple[str, ...],
     headers: tuple[dict[str, Any], ...] = (),
@@ -156,8 +171,21 @@ def operation(
             content["example"] = EXAMPLES[reply]
         description = (reply.__doc__ or "").strip().split("\n")[0]
         responses[str(status)] = {"description": description, "content": {"application/json": content}}
+    responses |= _refusals((*problems, "internal"))
+    found: dict[str, Any] = {"responses": responses, "parameters": [*headers, REQUEST_ID_HEADER]}
+    if request is not None:
+        body: dict[str, Any] = {"schema": _reference(request)}
+        if request in EXAMPLES:
+            body["example"] = EXAMPLES[request]
+        found["requestBody"] = {"required": True, "content": {"application/json": body}}
+    return found
+
+
+def _refusals(problems: tuple[str, ...]) -> dict[str, Any]:
+    """What is answered with a problem, by status."""
+    responses: dict[str, Any] = {}
     by_status: dict[int, list[str]] = {}
-    for code in (*problems, "internal"):
+    for code in problems:
         by_status.setdefault(CATALOGUE[code].status, []).append(code)
     for status, codes in sorted(by_status.items()):
         described = "; ".join(f"`{code}`: {CATALOGUE[code].title}" for code in codes)
@@ -174,16 +202,10 @@ def operation(
         }
         content = {_PROBLEM_MEDIA: {"schema": _reference(ProblemBody), "example": example}}
         described_response: dict[str, Any] = {"description": described, "content": content}
-        if status == 503:
+        if status in (429, 503):
             described_response["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
         responses[str(status)] = described_response
-    found: dict[str, Any] = {"responses": responses, "parameters": [*headers, REQUEST_ID_HEADER]}
-    if request is not None:
-        body: dict[str, Any] = {"schema": _reference(request)}
-        if request in EXAMPLES:
-            body["example"] = EXAMPLES[request]
-        found["requestBody"] = {"required": True, "content": {"application/json": body}}
-    return found
+    return responses
 
 
 BODY_PROBLEMS = (
@@ -210,9 +232,22 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas_found.pop("HTTPValidationError", None)
     schemas_found.pop("ValidationError", None)
     schemas_found.update(components())
-    for methods in document["paths"].values():
-        for described in methods.values():
+    document["components"]["securitySchemes"] = {
+        "key": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key that `perennial keys create` made. Without any, only this machine is answered. "
+            + "; ".join(f"`{scope}`: {DESCRIBED[scope]}" for scope in SCOPES),
+        }
+    }
+    for path, methods in document["paths"].items():
+        for method, described in methods.items():
             responses = described.get("responses", {})
+            scope = scope_of(method.upper(), re.sub(r"\{[^}]*\}", "x", path))
+            described["security"] = [] if scope is None else [{"key": [scope]}]
+            if scope is not None:
+                for status, refusal in _refusals(_REFUSED_AT_THE_DOOR).items():
+                    responses.setdefault(status, refusal)
             automatic = responses.get("422", {}).get("content", {})
             if "HTTPValidationError" in str(automatic.get("application/json")):
                 del automatic["application/json"]
@@ -227,5 +262,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _reference(struct: type) -> dict[str, str]:
+def _reference(struct: type | UnionType) -> dict[str, Any]:
+    if isinstance(struct, UnionType):
+        return {"oneOf": [_reference(one) for one in struct.__args__]}
     return {"$ref": f"#/components/schemas/{struct.__name__}"}

@@ -136,6 +136,53 @@ class ItemsReply(Struct, frozen=True):
     position: int
 
 
+# --- operators' acts
+
+REASON_MAX = 1_000
+
+
+class OperatorsAct(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="act"):
+    """What every act says: why, and who decided it."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=REASON_MAX)]
+    author: Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)] | None = None
+
+
+class Freeze(OperatorsAct, tag="freeze"):
+    """Feedback moves no shared parameter any more; decisions, users' states and seats go on."""
+
+
+class Resume(OperatorsAct, tag="resume"):
+    """Feedback moves shared parameters again: from where they stand, or, with `learn`, as if they never had stopped."""
+
+    meanwhile: Literal["skip", "learn"] = "skip"
+
+
+class Promote(OperatorsAct, tag="promote"):
+    """Fold the log on another artifact, an id or a folder of the service's machine; it serves from the act on."""
+
+    artifact: Annotated[str, Meta(min_length=1, max_length=4_096)]
+    dry_run: bool = False
+
+
+class Erase(OperatorsAct, tag="erase"):
+    """Forget a user: log, snapshots and state are those of a service that never saw them."""
+
+    user_id: Id
+    dry_run: bool = False
+
+
+ActRequest = Freeze | Resume | Promote | Erase
+
+
+class ActReply(Struct, frozen=True):
+    """The act is in the log at `position`, and in force for every decision from there on."""
+
+    act_id: str
+    act: str
+    position: int
+
+
 # --- reading
 
 
@@ -153,6 +200,7 @@ class DecisionReply(Struct, frozen=True):
     context: dict[str, str] | None = None
     candidates: list[str] | None = None
     exclude: list[str] | None = None
+    client: str = ""  # the name of the key that asked
 
 
 class Percentiles(Struct, frozen=True):

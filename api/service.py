@@ -6,6 +6,7 @@ away.
 
 import asyncio
 import contextlib
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import TypeVar
 import redis
 import structlog
 
+from api.door import Door
 from api.events import RecentEvents
+from api.historian import Historian
 from api.idempotency import Answer, Replays
 from api.identifiers import clock_ms
 from api.metrics import Metrics
@@ -36,7 +39,7 @@ log = structlog.get_logger("perennial.service")
 class Call:
     """One request, read: its body and the headers that change what is done with it."""
 
-    __slots__ = ("body", "idempotency_key", "min_position", "request_id")
+    __slots__ = ("body", "client", "idempotency_key", "min_position", "request_id")
 
     def __init__(
         self,
@@ -45,11 +48,19 @@ class Call:
         request_id: str,
         idempotency_key: str | None = None,
         min_position: str | None = None,
+        client: str = "",
     ) -> None:
         self.body = body
+        self.client = client  # the name of the key that asks
         self.request_id = request_id
         self.idempotency_key = idempotency_key
         self.min_position = min_position
+
+    @property
+    def own_key(self) -> str:
+        """The Idempotency-Key, apart from the same key of another client."""
+        key = self.idempotency_key or ""
+        return f"{self.client}\n{key}" if self.client else key
 
 
 class Service:
@@ -58,11 +69,13 @@ class Service:
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
         self.metrics = Metrics(settings.metrics_folder)
+        self.door = Door(settings.home, secret=settings.secret, required=settings.keys_required)
         self.writer = LogWriter(settings.log_url)
         self._reader: LogReader | None = None  # made when it is first needed: the log may be away now
         self.replays = Replays()
         self.recent_events = RecentEvents()
         self.recent_decisions: OrderedDict[str, int] = OrderedDict()
+        self.historian = Historian(settings.home, settings.log_url)
         self._reading = asyncio.Lock()
         self._model: LiveModel | None = None
         self._digest: tuple[int, str] | None = None
@@ -79,6 +92,7 @@ class Service:
             self._attaching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._attaching
+        await self.historian.close()
         await self.writer.close()
         if self._reader is not None:
             self._reader.close()
@@ -175,7 +189,17 @@ class Service:
         """`answer(call)`, or what it answered to the same Idempotency-Key before."""
         if call.idempotency_key is None:
             return await answer(self, call)
+        # Each client has idempotency keys of its own: nobody is answered with what another asked.
+        address = f"{address}\n{call.client}"
         return await self.replays.once(address, call.idempotency_key, call.body, lambda: answer(self, call))
+
+
+def snapshot_age_s(home: Path) -> float | None:
+    """Seconds since a manifest was last put into its place; None where there is none yet."""
+    try:
+        return max(0.0, time.time() - (home / "snapshots").stat().st_mtime)
+    except FileNotFoundError:
+        return None
 
 
 def _warm(model: LiveModel) -> None:

@@ -28,6 +28,7 @@ from typing import IO, Any
 import msgspec
 
 from api.children import Child, interruptible, signals
+from api.keys import KeysUnreadable, read_keys
 from api.settings import worker_ready_file
 from online.artifact import Artifact, ArtifactMissing, read_artifact
 from online.log import LogReader, LogServer, connect, require_durable
@@ -50,8 +51,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     redis_url: str | None = None
     artifact: Path | None = None
+    pricing_artifact: Path | None = None
     settings: Path | None = None
     snapshot_every_s: float = 300.0
+    access_log: bool = False
     ready_timeout_s: float = 900.0  # a first start compiles the kernels, on a busy machine for minutes
 
 
@@ -65,13 +68,14 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     home: str
     pid: int
     artifact: str
+    pricing_artifact: str = ""
 
 
 class Supervisor:
     """One service. `start`, then `watch` until a signal, then `stop`; or `run` for all three."""
 
     def __init__(self, options: Options, *, say: Callable[[str], None]) -> None:
-        refuse_open_host(options.host)
+        refuse_open_host(options.host, options.home)
         self._options = options
         self._say = say
         self._server: LogServer | None = None
@@ -89,10 +93,10 @@ class Supervisor:
         self._lock = _take_lock(options.home)
         self._listening = _listen(options.host, options.port)
         log_url = self._start_log()
-        artifact = self._artifact(log_url)
+        artifact, pricing = self._artifacts(log_url)
         environment = self._environment()
         self._children = [
-            Child("learner", lambda: self._spawn(self._learner_command(log_url, artifact), environment)),
+            Child("learner", lambda: self._spawn(self._learner_command(log_url, artifact, pricing), environment)),
             *(
                 Child(f"worker {number}", lambda: self._spawn(self._worker_command(log_url), environment))
                 for number in range(1, options.workers + 1)
@@ -111,6 +115,7 @@ class Supervisor:
             home=str(options.home),
             pid=os.getpid(),
             artifact=artifact.id if artifact else "",
+            pricing_artifact=pricing.id if pricing else "",
         )
         _write_json(self._run / "address.json", msgspec.to_builtins(self.address))
         return self.address
@@ -132,26 +137,34 @@ class Supervisor:
             client.close()
         return url
 
-    def _artifact(self, log_url: str) -> Artifact | None:
-        """The artifact asked for, kept in the home; without one, the one that this home's log began from."""
-        kept = self._options.home / "artifacts"
-        if self._options.artifact is not None:
-            artifact = read_artifact(self._options.artifact)
-            _keep_artifact(self._options.artifact, kept / artifact.id)
-            return artifact
+    def _artifacts(self, log_url: str) -> tuple[Artifact | None, Artifact | None]:
+        """Recommendation's artifact and pricing's: as asked for, else those that this home's log began from."""
         reader = LogReader(log_url)
         try:
             payload = reader.entry(1)
         finally:
             reader.close()
         begun = decode(payload) if payload is not None else None
-        if not isinstance(begun, Begin) or not begun.artifact_id:
+        began = (begun.artifact_id, begun.pricing_artifact_id) if isinstance(begun, Begin) else ("", "")
+        return (
+            self._artifact(self._options.artifact, began[0]),
+            self._artifact(self._options.pricing_artifact, began[1]),
+        )
+
+    def _artifact(self, given: Path | None, began: str) -> Artifact | None:
+        """The artifact asked for, kept in the home; without one, the one of this id."""
+        kept = self._options.home / "artifacts"
+        if given is not None:
+            artifact = read_artifact(given)
+            keep_artifact(given, kept / artifact.id)
+            return artifact
+        if not began:
             return None
         try:
-            return read_artifact(kept / begun.artifact_id)
+            return read_artifact(kept / began)
         except ArtifactMissing as error:
             raise StartRefused(
-                f"this home's log began from artifact {begun.artifact_id}, which is not under {kept}; "
+                f"this home's log began from artifact {began}, which is not under {kept}; "
                 f"name its folder with --artifact"
             ) from error
 
@@ -166,11 +179,13 @@ class Supervisor:
             environment.setdefault(name, "1")
         return environment
 
-    def _learner_command(self, log_url: str, artifact: Artifact | None) -> list[str]:
+    def _learner_command(self, log_url: str, artifact: Artifact | None, pricing: Artifact | None) -> list[str]:
         command = ["-m", "online.learner", "--home", str(self._options.home), "--log-url", log_url]
         command += ["--snapshot-every-s", str(self._options.snapshot_every_s)]
         if artifact is not None:
             command += ["--artifact", str(self._options.home / "artifacts" / artifact.id)]
+        if pricing is not None:
+            command += ["--pricing-artifact", str(self._options.home / "artifacts" / pricing.id)]
         if self._options.settings is not None:
             command += ["--settings", str(self._options.settings)]
         return command
@@ -187,6 +202,8 @@ class Supervisor:
             log_url,
             "--fd",
             descriptor,
+            *([] if is_loopback(self._options.host) else ["--keys-required"]),
+            *(["--access-log"] if self._options.access_log else []),
         ]
 
     def _spawn(self, command: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
@@ -297,18 +314,26 @@ class Supervisor:
             self.stop()
 
 
-def refuse_open_host(host: str) -> None:
-    """Raises StartRefused for any address that another machine could reach: nothing is protected by keys yet."""
-    if host == "localhost":
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse_open_host(host: str, home: Path) -> None:
+    """Raises StartRefused for an address that another machine could reach, where no key protects it."""
+    if is_loopback(host):
         return
     try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
+        valid = [key for key in read_keys(home) if key.revoked_at_ms is None]
+    except KeysUnreadable as error:
+        raise StartRefused(str(error)) from error
+    if not valid:
         raise StartRefused(
             f"refusing to listen on {host}: no keys are configured, so everyone who reaches it could read "
-            f"and write. Listen on 127.0.0.1 and put a proxy with authentication in front of it."
+            f"and write. Make one with `perennial keys create NAME --scope operate`, or listen on 127.0.0.1."
         )
 
 
@@ -352,7 +377,8 @@ def _take_lock(home: Path) -> IO[str]:
     return lock
 
 
-def _keep_artifact(source: Path, kept: Path) -> None:
+def keep_artifact(source: Path, kept: Path) -> None:
+    """Copy an artifact into a home, whole or not at all."""
     if kept.exists() or source.resolve() == kept.resolve():
         return
     kept.parent.mkdir(parents=True, exist_ok=True)

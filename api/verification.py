@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from api.home import beginning, log_of
+from api.home import HomeEmpty, log_of
 from api.supervisor import read_address
+from online.history import artifacts_of
 from online.log import LogReader
 from online.refold import refolded
 from online.snapshot import list_snapshots
@@ -72,6 +73,7 @@ def verify_home(home: Path, redis_url: str | None, *, say: Callable[[str], None]
     claims: list[tuple[str, int, str]] = [
         (f"snapshot {snapshot.id}", snapshot.position, snapshot.state_digest)
         for snapshot in list_snapshots(home / "snapshots")
+        if not snapshot.planned
     ]
     if read_address(home) is not None:
         claims += _live_claim(home)
@@ -81,7 +83,9 @@ def verify_home(home: Path, redis_url: str | None, *, say: Callable[[str], None]
 
 def _verify(home: Path, reader: LogReader, claims: list[tuple[str, int, str]], say: Callable[[str], None]) -> Verified:
     head = reader.head()
-    artifact, _ = beginning(home, reader)
+    if head == 0:
+        raise HomeEmpty(home)
+    artifacts = artifacts_of(home)
     began = told = time.monotonic()
 
     def progress(position: int) -> None:
@@ -92,7 +96,7 @@ def _verify(home: Path, reader: LogReader, claims: list[tuple[str, int, str]], s
 
     # A claim beyond the log's end cannot be met; the fold says so.
     positions = sorted({*(position for _, position, _ in claims), head})
-    digests = {state.position: state.digest() for state in refolded(reader, artifact, positions, progress=progress)}
+    digests = {state.position: state.digest() for state in refolded(reader, artifacts, positions, progress=progress)}
     compared = [
         Compared(what, position, expected, digests[position])
         for what, position, expected in sorted(claims, key=lambda claim: claim[1])

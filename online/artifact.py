@@ -110,6 +110,23 @@ def read_artifact(folder: Path) -> Artifact:
     return Artifact(id=manifest["id"], manifest=manifest, tensors=tensors)
 
 
+def artifact_kind(folder: Path) -> str:
+    """What an artifact is for, by its manifest alone: "recommendation", "pricing".
+
+    Raises ArtifactMissing, and ArtifactCorrupt where the manifest says nothing of it.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise ArtifactMissing(path)
+    try:
+        kind = json.loads(path.read_bytes())["kind"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactCorrupt(path, expected="a manifest with its kind", actual=str(error)) from error
+    if kind not in ("recommendation", "pricing"):
+        raise ArtifactCorrupt(path, expected="recommendation or pricing", actual=str(kind))
+    return str(kind)
+
+
 def manifest_id(manifest: Mapping[str, Any]) -> str:
     """The id that a manifest deserves: BLAKE3 of its canonical JSON without `id` and `created`, 16 hex digits."""
     hashed = {key: value for key, value in manifest.items() if key not in UNHASHED}

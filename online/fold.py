@@ -5,16 +5,21 @@ counter-based one; so the same log gives the same digest, however it is cut into
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
-from online.batch import BatchBuilder, rules
+from online.batch import Batch, BatchBuilder, rules
 from online.chance import hash64
+from online.fifo import find, push
 from online.fold_kernel import fold_batch
 from online.frame import ACTS, ITEMS_EVICTED, USERS_EVICTED
 from online.journal import touch
+from online.pricing.fold import PricingFold
+from online.pricing.records import Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
 from online.recommendation.catalogue import about, describe
-from online.records import Act, Begin, Decision, Event, ItemUpsert, Record, Tally
+from online.recommendation.observe import introduce
+from online.records import Act, Begin, Decision, Erased, Event, ItemUpsert, Record, Tally
 from online.rows import room
 from online.settings import SLATE_MAX
 from online.state import State
@@ -27,22 +32,28 @@ class LogForeign(ValueError):
 class Fold:
     """Folds entries into one state. Keeps nothing of its own but buffers."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, promoted: bool = False) -> None:
+        """`promoted`: an act has put this artifact in the place of the one that the log began from."""
         self.state = state
+        self._promoted = promoted
         self._builder = BatchBuilder(state.settings)
         self._rules = rules(state.settings)
+        self._pricing = PricingFold(state)
         settings = state.settings
         self._knobs = np.array(
             [settings.attribution_window_s * 1000.0, settings.late_weight, settings.user_budget_per_hour]
         )
 
-    def entries(self, entries: Iterable[tuple[int, Record]]) -> None:
-        """Fold (position, record) pairs, each position one after the last. Raises LogForeign on a gap."""
+    def entries(self, entries: Iterable[tuple[int, Record]], *, holes: bool = False) -> None:
+        """Fold (position, record) pairs, each position one after the last. Raises LogForeign on a gap.
+
+        `holes`: records were cut out on purpose, so positions only have to ascend.
+        """
         expected = self.state.position + 1
         for position, record in entries:
-            if position != expected:
+            if position < expected or (position > expected and not holes):
                 raise LogForeign(f"the next record must stand at position {expected}, found {position}")
-            expected += 1
+            expected = position + 1
             self._entry(position, record)
         self._flush()
 
@@ -66,32 +77,47 @@ class Fold:
             case Act():
                 self._flush()
                 self._act(position, record)
+            case FlightUpsert() | Quote() | QuoteOutcome() | Cancellation() | Tick():
+                self._flush()
+                self._pricing.record(position, record)
             case Begin():
                 self._begin(position, record)
+            case Erased():
+                self._flush()
+                self.state.views.frame.position[0] = position
         if builder.full:
             self._flush()
 
     def _begin(self, position: int, record: Begin) -> None:
         state = self.state
-        if position != 1 or record.artifact_id != state.artifact_id:
+        begins = record.artifact_id == state.artifact_id or self._promoted
+        if position != 1 or not begins or record.pricing_artifact_id != state.pricing_artifact_id:
             raise LogForeign(
-                f"the log begins from artifact {record.artifact_id or 'none'}, "
-                f"this state from {state.artifact_id or 'none'}"
+                f"the log begins from artifacts {record.artifact_id or 'none'} and "
+                f"{record.pricing_artifact_id or 'none'}, this state from {state.artifact_id or 'none'} and "
+                f"{state.pricing_artifact_id or 'none'}"
             )
         state.views.frame.position[0] = position
 
     def _act(self, position: int, record: Act) -> None:
-        frame = self.state.views.frame
+        frame, seen = self.state.views.frame, self.state.views.seen
+        frame.position[0] = position
+        if record.act_id:
+            key = np.uint64(hash64(f"act {record.act_id}"))
+            if find(seen, key) >= 0:
+                return
+            push(seen, key)
         match record.act:
             case "freeze":
                 frame.learning[0] = 0
             case "resume":
                 # What came while frozen was logged and moved its user's own state; shared parameters go on from here.
                 frame.learning[0] = 1
+            case "rules":
+                self._pricing.change_rules(position, record.arguments)
             case _:
                 raise LogForeign(f"position {position} holds the act {record.act!r}, which this version does not know")
         frame.counters[ACTS] += 1
-        frame.position[0] = position
 
     def _upsert(self, position: int, record: ItemUpsert) -> None:
         state = self.state
@@ -102,6 +128,7 @@ class Fold:
             row = state.add_item(key, record.item_id)
         describe(state.views.catalogue, state.settings, row, record)
         state.describe_item(row, about(record))
+        introduce(state.views.learners, row, state.views.frame.watermark_ms[0])
         state.arrays["items.last_position"][row] = position
         touch(state.journal.items, row)
         state.views.frame.position[0] = position
@@ -122,27 +149,8 @@ class Fold:
             state.ensure("users", builder.length - first)
             state.ensure("items", builder.length - first + slots)
             known = state.count("items")
-            views = state.views
-            free = int(views.items.freed[0])
-            first = fold_batch(
-                views.frame,
-                views.seen,
-                views.users,
-                views.items,
-                state.arrays["users.last_position"],
-                state.arrays["users.budget"],
-                state.arrays["users.budget_at_ms"],
-                state.arrays["items.last_position"],
-                views.decisions,
-                views.slots,
-                views.learners,
-                state.journal,
-                builder.batch,
-                first,
-                builder.length,
-                self._rules,
-                self._knobs,
-            )
+            free = int(state.views.items.freed[0])
+            first = fold_batch(first, builder.length, *self.arguments(builder.batch))
             self._name_new_items(known, free)
             if first < builder.length:
                 # The kernel stopped before a record that may need more rows than there are.
@@ -151,6 +159,30 @@ class Fold:
                 if room(state.views.items) < SLATE_MAX:
                     self._make_room_for_slate()
         builder.clear()
+
+    def arguments(self, batch: Batch) -> tuple[Any, ...]:
+        """What `fold_batch` takes after the rows to fold: the state as it lies now, the batch, and the rules.
+
+        Good until an array of the state is replaced.
+        """
+        state, views = self.state, self.state.views
+        return (
+            views.frame,
+            views.seen,
+            views.users,
+            views.items,
+            state.arrays["users.last_position"],
+            state.arrays["users.budget"],
+            state.arrays["users.budget_at_ms"],
+            state.arrays["items.last_position"],
+            views.decisions,
+            views.slots,
+            views.learners,
+            state.journal,
+            batch,
+            self._rules,
+            self._knobs,
+        )
 
     def _make_room_for_slate(self) -> None:
         state = self.state

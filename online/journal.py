@@ -41,6 +41,12 @@ def touch(journal: RowJournal, row: int) -> None:
     journal.used[0] = used + 1
 
 
+@njit(cache=True)
+def touch_all(journal: RowJournal) -> None:
+    """Note that every row was written."""
+    journal.used[0] = journal.rows.shape[0] + 1
+
+
 def taken(journal: RowJournal) -> np.ndarray[Any, np.dtype[np.int32]] | None:
     """The distinct rows noted, ascending, and the journal emptied; None where it overflowed: take all."""
     used = int(journal.used[0])

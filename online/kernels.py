@@ -1,12 +1,13 @@
 """Compile the kernels before anybody waits for them: `python -m online.kernels`.
 
-The first start on a machine compiles for about a minute; every later one loads what is kept (see `online/kernel_cache.py`).
+The first start on a machine compiles for about a minute; every later one loads what is kept: `online/kernel_cache.py`.
 The learner calls `ready_to_fold` before it publishes, so that no first event pays for it.
 """
 
 import sys
 
 from online.fold import Fold
+from online.pricing.records import BOOKED, Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
 from online.recommendation.decide import Decider, Request
 from online.records import NO_BECAUSE, Begin, Decision, Event, ItemUpsert, Record, Tally, pack_floats
 from online.settings import Settings, settings_text
@@ -26,6 +27,11 @@ def ready_to_fold() -> State:
         Event("e", "click", "u", "i", 1, 1, decision_id="d", context={"device": "tv"}),
         Event("f", "click", "u", "j", 2, 2, context={"device": "tv"}),
         Tally(2, duplicate=1),
+        FlightUpsert("f", 0, "m", 30 * 86_400_000, 5, "EUR", 5_000, 40_000),
+        Quote("q", "f", 1, 1, 0, 9_000, 900_001, 900_001),
+        QuoteOutcome("q", "f", BOOKED, 2, 2),
+        Cancellation("q", "f", 3, 3),
+        Tick(4, 1),
     ]
     state = State(_SMALL, None)
     Fold(state).entries(enumerate(records, start=1))

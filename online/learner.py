@@ -2,13 +2,16 @@
 
     restore the newest snapshot that is whole → check that the log still holds its entry → read, fold, publish, for ever
 
-A shell around the fold: it owns the clock, the files and the log; what it learns is decided by `online.fold` alone.
+A shell around the fold: it owns the clock, the files and the log; what it learns is decided by `online.fold` alone, and
+by the acts in the log where one changes the past (`online.history`).
 """
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -16,11 +19,16 @@ from types import FrameType
 import numpy as np
 
 from online.artifact import Artifact, ArtifactCorrupt, ArtifactMissing, read_artifact
-from online.fold import Fold, LogForeign
+from online.fold import LogForeign
 from online.frame import COUNTERS
+from online.history import History, Timeline, artifacts_of
 from online.kernels import ready_to_fold
-from online.log import LogError, LogReader, LogUnavailable, LogWentBack, LogWriter, connect, require_durable
+from online.log import LogError, LogKeys, LogReader, LogUnavailable, LogWentBack, LogWriter, connect, require_durable
 from online.monitor import Monitor
+from online.pricing.arrays import PricingArtifactUnsuitable
+from online.pricing.fold import waiting_flights
+from online.pricing.records import Tick
+from online.pricing.stock import Ledger, reconcile
 from online.publication import (
     DIGEST_ANSWERED,
     DIGEST_ASKED,
@@ -34,14 +42,14 @@ from online.publication import (
     shared_folder,
 )
 from online.records import SCHEMA, Begin, Event, Record, decode, encode
+from online.retention import remove_old
 from online.settings import Settings, SettingsInvalid, read_settings, settings_text
 from online.snapshot import (
+    Snapshot,
     SnapshotCorrupt,
     SnapshotForeign,
     entry_digest,
-    load_snapshot,
     newest_first,
-    remove_old,
     write_snapshot,
 )
 from online.state import State
@@ -49,7 +57,6 @@ from online.state import State
 READ_MAX = 1024
 PUBLISH_EVERY_MS = 1.0  # at least this far apart, so that a worker always has time to finish what it reads
 FRESHNESS_WINDOW = 4096  # events that the published percentiles look back on
-SNAPSHOTS_KEPT = 8
 
 
 def _say(text: str) -> None:
@@ -60,29 +67,41 @@ class Learner:
     """One workspace's learner. `run` returns after `stop`."""
 
     def __init__(
-        self, home: Path, reader: LogReader, artifact: Artifact | None, settings: Settings, *, folder: Path | None
+        self,
+        home: Path,
+        reader: LogReader,
+        artifact: Artifact | None,
+        settings: Settings,
+        pricing: Artifact | None = None,
     ) -> None:
         self.home = home
-        self.artifact_folder = folder
         self.reader = reader
-        self.artifact = artifact
         self.snapshots = home / "snapshots"
-        self.state = self._restored(settings)
-        self.fold = Fold(self.state)
+        known = [one for one in (artifact, pricing) if one is not None]
+        self.history = History(reader, artifacts_of(home, *known), snapshots=self.snapshots)
+        self.timeline = Timeline(self.history, self._restored(artifact.id if artifact else ""))
         self.monitor = Monitor(self.state)
         self._stopping = False
         self._freshness_us = np.zeros(FRESHNESS_WINDOW, np.int64)
         self._freshened = 0
         self._last_snapshot = self.state.position
+        self._snapshotting = 0  # the process that writes one
         self._entry = b""
 
-    def _restored(self, settings: Settings) -> State:
+    @property
+    def state(self) -> State:
+        """The state at the timeline's position; another one after an act that changed the past."""
+        return self.timeline.state
+
+    def _restored(self, artifact_id: str) -> State:
         for snapshot in newest_first(self.snapshots):
-            if isinstance(snapshot, SnapshotCorrupt):
+            if not isinstance(snapshot, Snapshot):
                 _say(f"passed over: {snapshot}")
                 continue
+            if snapshot.planned:
+                continue
             try:
-                state = load_snapshot(self.snapshots, snapshot, self.artifact)
+                state = self.history.load(self.snapshots, snapshot)
             except (SnapshotCorrupt, SnapshotForeign) as error:
                 _say(f"passed over: {error}")
                 continue
@@ -95,7 +114,7 @@ class Learner:
                 )
             _say(f"restored snapshot {snapshot.id} at position {snapshot.position}")
             return state
-        return State(settings, self.artifact)
+        return self.history.empty(artifact_id)
 
     def catch_up(self) -> None:
         """Fold all that the log holds, before anyone is answered."""
@@ -109,26 +128,61 @@ class Learner:
                 rate = (self.state.position - from_position) / (told - began)
                 _say(f"folding the log: {self.state.position:,} of {head:,}, {rate:,.0f} records/s")
 
-    def _fold(self, entries: list[tuple[int, bytes]]) -> list[Record]:
-        records = [(position, decode(payload)) for position, payload in entries]
-        self.fold.entries(records)
+    def _fold(self, entries: list[tuple[int, bytes]], control: np.ndarray | None = None) -> list[Record]:
+        def alive(_: int) -> None:
+            if control is not None:  # an act on the past may take its time: workers need not look for a successor
+                control[HEARTBEAT_MS] = time.time_ns() // 1_000_000
+
+        records = self.timeline.entries(entries, progress=alive)
         if entries:
             self._entry = entries[-1][1]
-        return [record for _, record in records]
+        return records
 
     def stop(self, *_: int | FrameType | None) -> None:
         """Finish the batch at hand, take a snapshot, and return from `run`."""
         self._stopping = True
 
-    def run(self, *, snapshot_every_s: float) -> None:
+    def check_seats(self, url: str) -> None:
+        """The server's counts of seats are those of the log, or are written anew from it."""
+        client = connect(url)
+        try:
+            for name in reconcile(client, LogKeys(), self.state, self._ledger()):
+                _say(f"seats of stock {name} counted again from the log: the server's count was another")
+        finally:
+            client.close()
+
+    def _ledger(self) -> dict[str, dict[str, str]] | None:
+        """Seats out of the log itself, where an act has changed what the state is the fold of; else None."""
+        segments = self.timeline.lineage.segments
+        if len(segments) <= 1 and not any(segment.without for segment in segments):
+            return None
+        ledger, place = Ledger(), 0
+        while place < self.state.position:
+            for position, payload in self.reader.read(place, min(READ_MAX, self.state.position - place), 0):
+                ledger.record(position, decode(payload))
+                place = position
+        return ledger.stocks
+
+    def tick(self, url: str) -> None:
+        """Nothing to read, and flights to solve: have the log say that some are solved here."""
+        if waiting_flights(self.state):
+            flights = self.state.settings.pricing.solves_per_tick
+            try:
+                asyncio.run(_append(url, encode(Tick(time.time_ns() // 1_000_000, flights)), patience_s=0.5))
+            except LogError as error:
+                _say(f"no tick: {error}")
+
+    def run(self, *, url: str, snapshot_every_s: float) -> None:
         """Read, fold, publish, until `stop`."""
         ready_to_fold()
         self.catch_up()
-        publisher = Publisher(shared_folder(self.home), self.state, artifact_folder=self.artifact_folder)
+        self.check_seats(url)
+        publisher = Publisher(shared_folder(self.home), self.state, artifacts=self.home / "artifacts")
         publisher.publish()  # once by rows: its kernels too are ready before anyone waits for them
         control = publisher.control
         _say(f"learner ready at position {self.state.position}")
         published = snapshotted = time.monotonic()
+        switched = self.timeline.switched
         while not self._stopping:
             try:
                 entries = self.reader.read(self.state.position, READ_MAX, 50)
@@ -137,7 +191,10 @@ class Learner:
                 time.sleep(0.2)
                 continue
             if entries:
-                records = self._fold(entries)
+                records = self._fold(entries, control)
+                if self.timeline.switched != switched:
+                    switched = self.timeline.switched
+                    self._switch(publisher)
                 wait = PUBLISH_EVERY_MS / 1e3 - (time.monotonic() - published)
                 if wait > 0:
                     time.sleep(wait)
@@ -147,23 +204,68 @@ class Learner:
                 self.monitor.update()
                 figures = self.monitor.figures()
                 monitors(control)[: len(figures)] = figures
+            else:
+                self.tick(url)
             control[HEARTBEAT_MS] = time.time_ns() // 1_000_000
             if control[DIGEST_ASKED] != control[DIGEST_ANSWERED]:
                 publisher.answer_digest()
             if time.monotonic() - snapshotted > snapshot_every_s:
-                self.snapshot("schedule")
+                self.snapshot_beside("schedule")
                 snapshotted = time.monotonic()
         self.snapshot("shutdown")
+
+    def _switch(self, publisher: Publisher) -> None:
+        """Another past from here on: what looked at the old state looks at the new one, and it is written down."""
+        changed_at = self.history.lineages.newest_change
+        publisher.lineage_at = changed_at
+        publisher.adopt(self.state)
+        self.monitor = Monitor(self.state)
+        _say(f"act at position {changed_at} changed the past: folded again, now at position {self.state.position}")
+        self.snapshot_beside("a new past")
+
+    def snapshot_beside(self, reason: str) -> None:
+        """Write a snapshot out of a copy of this process, so that the fold goes on: the pause is that of a fork.
+
+        Only where this process has one thread: a copy would have locks that nobody lets go.
+        """
+        if self._snapshotting and os.waitpid(self._snapshotting, os.WNOHANG)[0] == 0:
+            return  # the one before is not through yet
+        self._snapshotting = 0
+        if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:
+            self.snapshot(reason)
+            return
+        entry = self._entry or self.reader.entry(self.state.position) or b""
+        self._snapshotting = os.fork()
+        if self._snapshotting:
+            self._last_snapshot = self.state.position
+            return
+        code = 1
+        try:
+            self._write(reason, entry)
+            code = 0
+        except Exception as error:
+            _say(f"no snapshot: {type(error).__name__}: {error}")
+        finally:
+            os._exit(code)  # nothing of the parent's is closed or flushed here
 
     def snapshot(self, reason: str) -> None:
         """Write the state, where anything has happened since the last time."""
         if self.state.position == self._last_snapshot:
             return
-        entry = self._entry or self.reader.entry(self.state.position) or b""
-        counters = {name: int(v) for name, v in zip(COUNTERS, self.state.views.frame.counters, strict=True)}
-        snapshot = write_snapshot(self.snapshots, self.state, entry=entry, reason=reason, counters=counters)
-        self._last_snapshot = snapshot.position
-        remove_old(self.snapshots, keep=SNAPSHOTS_KEPT)
+        self._write(reason, self._entry or self.reader.entry(self.state.position) or b"")
+        self._last_snapshot = self.state.position
+
+    def _write(self, reason: str, entry: bytes) -> None:
+        snapshot = write_snapshot(
+            self.snapshots,
+            self.state,
+            entry=entry,
+            reason=reason,
+            counters=counters_of(self.state),
+            lineage=self.timeline.lineage,
+            acts=self.history.lineages.acts,
+        )
+        remove_old(self.snapshots)
         _say(f"snapshot {snapshot.id} at position {snapshot.position}: {reason}, {snapshot.bytes / 1e6:.1f} MB")
 
     def _measure(self, records: list[Record], control: np.ndarray) -> None:
@@ -180,30 +282,41 @@ class Learner:
             control[FRESHNESS_P50_US], control[FRESHNESS_P99_US] = np.percentile(window, (50, 99))
 
 
-def begin(url: str, reader: LogReader, artifact: Artifact | None, settings: Settings) -> Settings:
+def counters_of(state: State) -> dict[str, int]:
+    """The accounting, by name."""
+    return {name: int(value) for name, value in zip(COUNTERS, state.views.frame.counters, strict=True)}
+
+
+def begin(
+    url: str, reader: LogReader, artifact: Artifact | None, settings: Settings, pricing: Artifact | None = None
+) -> Settings:
     """The log's first record: written where the log is empty, else read. The settings that the log is folded under.
 
     Raises LogForeign where the log began from another artifact than the one given.
     """
     artifact_id = artifact.id if artifact else ""
+    pricing_id = pricing.id if pricing else ""
     if reader.head() == 0:
-        record = Begin(SCHEMA, artifact_id, settings.seed, settings_text(settings), time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        record = Begin(SCHEMA, artifact_id, settings.seed, settings_text(settings), now_ms, pricing_id)
         asyncio.run(_append(url, encode(record)))
     payload = reader.entry(1)
     if payload is None:
         raise LogForeign("the log's first record is gone: it was trimmed, or the server is not this home's")
     first = decode(payload)
-    if not isinstance(first, Begin) or first.artifact_id != artifact_id:
-        found = first.artifact_id if isinstance(first, Begin) else "no beginning at all"
-        raise LogForeign(
-            f"this home's log began from artifact {found or 'none'}, not {artifact_id or 'none'}: start with that "
-            f"artifact, or with another --home"
-        )
+    if not isinstance(first, Begin):
+        raise LogForeign("this home's log has no beginning at all: start with another --home")
+    for found, given in ((first.artifact_id, artifact_id), (first.pricing_artifact_id, pricing_id)):
+        if found != given:
+            raise LogForeign(
+                f"this home's log began from artifact {found or 'none'}, not {given or 'none'}: start with that "
+                f"artifact, or with another --home"
+            )
     return read_settings(first.settings)
 
 
-async def _append(url: str, payload: bytes) -> None:
-    writer = LogWriter(url, patience_s=5.0)
+async def _append(url: str, payload: bytes, *, patience_s: float = 5.0) -> None:
+    writer = LogWriter(url, patience_s=patience_s)
     await writer.start()
     try:
         await writer.append([payload])
@@ -217,22 +330,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--log-url", required=True)
     parser.add_argument("--artifact", type=Path, default=None)
+    parser.add_argument("--pricing-artifact", type=Path, default=None)
     parser.add_argument("--settings", type=Path, default=None, help="JSON; counts where the log is still empty")
     parser.add_argument("--snapshot-every-s", type=float, default=300.0)
     options = parser.parse_args(arguments)
     try:
         require_durable(connect(options.log_url))
         artifact = read_artifact(options.artifact) if options.artifact else None
+        pricing = read_artifact(options.pricing_artifact) if options.pricing_artifact else None
         settings = read_settings(options.settings.read_bytes()) if options.settings else Settings()
         reader = LogReader(options.log_url)
-        settings = begin(options.log_url, reader, artifact, settings)
-        learner = Learner(options.home, reader, artifact, settings, folder=options.artifact)
-    except (LogError, LogForeign, ArtifactMissing, ArtifactCorrupt, SettingsInvalid, SnapshotCorrupt) as error:
+        settings = begin(options.log_url, reader, artifact, settings, pricing)
+        learner = Learner(options.home, reader, artifact, settings, pricing)
+    except (
+        LogError,
+        LogForeign,
+        ArtifactMissing,
+        ArtifactCorrupt,
+        PricingArtifactUnsuitable,
+        SettingsInvalid,
+        SnapshotCorrupt,
+    ) as error:
         _say(f"learner: {error}")
         return 3
     signal.signal(signal.SIGTERM, learner.stop)
     signal.signal(signal.SIGINT, learner.stop)
-    learner.run(snapshot_every_s=options.snapshot_every_s)
+    learner.run(url=options.log_url, snapshot_every_s=options.snapshot_every_s)
     return 0
 
 

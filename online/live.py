@@ -16,6 +16,8 @@ from online.chance import hash64
 from online.fifo import find
 from online.frame import COUNTERS
 from online.monitor import NAMES
+from online.pricing.live import LivePricing
+from online.pricing.markets import feature_names
 from online.publication import (
     DIGEST_ANSWERED,
     DIGEST_ASKED,
@@ -63,13 +65,19 @@ class ArmReward(NamedTuple):
 class LiveModel:
     """The learner's shared memory, attached."""
 
-    def __init__(self, folder: Path, settings: Settings, artifact: Artifact | None) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, artifact: Artifact | None, pricing: Artifact | None = None
+    ) -> None:
         self._folder = folder
+        self.pricing_artifact_id = pricing.id if pricing else ""
+        self.fare_features = feature_names(pricing)  # None: any name may come
         self._control = open_control(folder)
         self.settings = settings
         self.artifact_id = artifact.id if artifact else ""
+        self.lineage_at = 0  # position of the newest act that changed the past, as far as this model shows it
         self._champion = Champion(settings, artifact) if artifact else None
         self._decider = Decider(settings)
+        self.pricing = LivePricing(self)
         self._generation = -1
         self._arrays: tuple[Arrays, ...] = ()
         self._views: tuple[Views, ...] = ()
@@ -88,7 +96,13 @@ class LiveModel:
         settings = _settings(layout)
         known = layout["artifact_folder"]
         chosen = artifact or (Path(known) if known else None)
-        return cls(folder, settings, read_artifact(chosen) if chosen else None)
+        pricing = layout.get("pricing_artifact_folder")
+        return cls(
+            folder,
+            settings,
+            read_artifact(chosen) if chosen else None,
+            read_artifact(Path(pricing)) if pricing else None,
+        )
 
     def _remap(self) -> None:
         """Take the newest generation's arrays. Raises LearnerNotReady where there is none to take."""
@@ -104,6 +118,8 @@ class LiveModel:
             except (FileNotFoundError, LearnerNotReady):
                 time.sleep(0.001)  # a newer generation is taking its place
                 continue
+            self._take_artifact(layout)
+            self.lineage_at = int(layout.get("lineage_at", 0))
             self._arrays = tuple(read_only(side, COLUMN_BY_NAME) for side in sides)
             self._views = tuple(bind(arrays, self.settings) for arrays in self._arrays)
             self._item_ids.clear()
@@ -111,11 +127,23 @@ class LiveModel:
             self._generation = generation
         raise LearnerNotReady(f"the arrays under {self._folder} are gone: the learner has stopped")
 
+    def _take_artifact(self, layout: dict[str, Any]) -> None:
+        """Another artifact where an operator has promoted one: the champion is the new one from here on."""
+        if layout["artifact_id"] == self.artifact_id:
+            return
+        artifact = read_artifact(Path(layout["artifact_folder"])) if layout["artifact_folder"] else None
+        self.artifact_id = layout["artifact_id"]
+        self._champion = Champion(self.settings, artifact) if artifact else None
+
     def _front(self) -> tuple[int, Views]:
         if self._control[GENERATION] != self._generation:
             self._remap()
         version = int(self._control[VERSION])
         return version, self._views[version & 1]
+
+    def front(self) -> tuple[int, Views]:
+        """The version in front and its views, read only; ask `holds` after reading them."""
+        return self._front()
 
     def front_arrays(self) -> tuple[int, Arrays]:
         """The version in front and its arrays, read only; ask `holds` after reading them."""

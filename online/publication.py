@@ -22,8 +22,10 @@ import numpy as np
 from numba import njit
 
 from online.journal import Journal, taken
+from online.pricing.selling import Moved
 from online.settings import settings_text
 from online.state import COLUMNS, State
+from online.state import TEXTS as STATE_TEXTS
 from online.tables import Array, Arrays, Column
 
 CONTROL_WORDS = 512
@@ -49,9 +51,11 @@ HISTOGRAM = 128  # from this word on: events by milliseconds from acknowledgemen
 HISTOGRAM_BINS = 256
 ALIGNMENT = 64
 SERVED: tuple[Column, ...] = tuple(column for column in COLUMNS if column.served)
-RINGS = ("seen", "decisions")
-HASHED = ("users", "items", *RINGS)
-TEXTS = ("id_text", "about_text")
+RINGS = ("seen", "decisions", "quotes")
+JOURNALLED = (*Journal._fields, *Moved._fields)
+HASHED = ("users", "items", *Moved._fields, *RINGS)
+TEXTS = tuple(f"{name}_text" for name in STATE_TEXTS)
+FIXED = ("cells", "cells_start", "cells_rows")  # as the artifact has them: written once for a generation
 NO_ROWS = np.zeros(0, np.int32)
 
 
@@ -129,7 +133,7 @@ class _Copy(NamedTuple):
 
 def _copy_plan(column: Column, source: Array, sides: list[Arrays]) -> _Copy:
     lanes = column.layout == "lanes"
-    by_rows = column.table in (*Journal._fields, *RINGS) or column.table.removesuffix("_head") in HASHED
+    by_rows = column.table in (*JOURNALLED, *RINGS) or column.table.removesuffix("_head") in HASHED
 
     def shaped(array: Array) -> Array:
         if lanes or not by_rows:
@@ -143,9 +147,11 @@ def _copy_plan(column: Column, source: Array, sides: list[Arrays]) -> _Copy:
 class Publisher:
     """The learner's end. One at a time for a folder; a new one takes the next generation."""
 
-    def __init__(self, folder: Path, state: State, *, artifact_folder: Path | None = None) -> None:
+    def __init__(self, folder: Path, state: State, *, artifacts: Path | None = None) -> None:
+        """`artifacts`: the folder that holds the state's artifact, under its id."""
         self.folder = folder
-        self._artifact_folder = str(artifact_folder.resolve()) if artifact_folder else ""
+        self._artifacts = artifacts
+        self.lineage_at = 0  # position of the newest act that changed the past: workers are told
         self.control = open_control(folder, create=True)
         self._state = state
         self._state_generation = -1
@@ -154,13 +160,18 @@ class Publisher:
         self._counts: list[dict[str, int]] = [{}, {}]
         self.publish()
 
+    def adopt(self, state: State) -> None:
+        """Show another state from the next publication on, all of it at once: an act has changed the past."""
+        self._state = state
+        self._state_generation = -1
+
     def publish(self) -> None:
         """Show the state as it is now to the workers."""
         state, control = self._state, self.control
         if state.generation != self._state_generation:
             self._publish_whole()
             return
-        rows = {name: taken(journal) for name, journal in zip(state.journal._fields, state.journal, strict=True)}
+        rows = {name: taken(journal) for name, journal in state.journals().items()}
         version = int(control[VERSION]) + 1
         side = version & 1
         control[WRITING] = version
@@ -209,7 +220,8 @@ class Publisher:
     def _new_in_ring(self, ring: str, known: int) -> Array:
         capacity = self._state.arrays[f"{ring}.key"].shape[0]
         count = int(self._state.arrays[f"{ring}_count.count"][0])
-        return (np.arange(max(known, count - capacity), count) % capacity).astype(np.int32)
+        rows: Array = (np.arange(max(known, count - capacity), count) % capacity).astype(np.int32)
+        return rows
 
     def _note_counts(self, side: int) -> None:
         arrays = self._state.arrays
@@ -231,7 +243,9 @@ class Publisher:
             "bytes": max(offset, 1),
             "columns": columns,
             "artifact_id": state.artifact_id,
-            "artifact_folder": self._artifact_folder,
+            "artifact_folder": self._artifact_folder(state.artifact_id),
+            "pricing_artifact_folder": self._artifact_folder(state.pricing_artifact_id),
+            "lineage_at": self.lineage_at,
             "settings": settings_text(state.settings),
         }
         sides = []
@@ -246,10 +260,12 @@ class Publisher:
         temporary = self.folder / f"layout-{generation}.json.new"
         temporary.write_text(json.dumps(layout))
         temporary.rename(self.folder / f"layout-{generation}.json")
-        for name, journal in zip(state.journal._fields, state.journal, strict=True):
+        for name, journal in state.journals().items():
             taken(journal)
             self._before[name] = NO_ROWS
-        self._copies = [_copy_plan(column, state.arrays[column.name], sides) for column in SERVED]
+        self._copies = [
+            _copy_plan(column, state.arrays[column.name], sides) for column in SERVED if column.table not in FIXED
+        ]
         for side in (0, 1):
             self._note_counts(side)
         self._state_generation = state.generation
@@ -258,6 +274,11 @@ class Publisher:
         control[GENERATION] = generation
         self._finish(version)
         self._remove_before(generation - 1)
+
+    def _artifact_folder(self, artifact_id: str) -> str:
+        if self._artifacts is None or not artifact_id:
+            return ""
+        return str((self._artifacts / artifact_id).resolve())
 
     def _remove_before(self, generation: int) -> None:
         """Unlink arenas that no new reader will open; who has them mapped keeps them."""

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from online.pricing.records import Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
 from online.tables import Array
 
 SCHEMA = 1
@@ -30,6 +31,7 @@ class Begin(msgspec.Struct, frozen=True, array_like=True, tag="b1"):
     seed: int
     settings: str  # canonical JSON of online.settings.Settings
     received_ms: int
+    pricing_artifact_id: str = ""
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, tag="d1"):
@@ -91,16 +93,36 @@ class Tally(msgspec.Struct, frozen=True, array_like=True, tag="t1"):
 
 
 class Act(msgspec.Struct, frozen=True, array_like=True, tag="a1"):
-    """What an operator did: freeze, resume. Others join with the issues that bring them."""
+    """What an operator did: freeze, resume; rollback, promote and erase change the past (`online.lineage`)."""
 
     act: str
     reason: str
     received_ms: int
     client: str = ""
     arguments: str = "{}"  # canonical JSON
+    act_id: str = ""  # an act that is sent again is folded once; "" is never the same as another
 
 
-Record = Begin | Decision | Event | ItemUpsert | Tally | Act
+class Erased(msgspec.Struct, frozen=True, array_like=True, tag="x1"):
+    """What stands where a record was that had to be forgotten: the place, and when it was taken."""
+
+    received_ms: int
+
+
+Record = (
+    Begin
+    | Decision
+    | Event
+    | ItemUpsert
+    | Tally
+    | Act
+    | Erased
+    | FlightUpsert
+    | Quote
+    | QuoteOutcome
+    | Cancellation
+    | Tick
+)
 
 ARMS = ("live", "champion")
 BECAUSE_TERMS = 3
@@ -127,9 +149,10 @@ def encode(record: Record) -> bytes:
 def decode(payload: bytes) -> Record:
     """The record in `payload`. Raises RecordMalformed."""
     try:
-        return _decoder.decode(payload)
+        record: Record = _decoder.decode(payload)
     except msgspec.MsgspecError as error:
         raise RecordMalformed(f"no record of schema {SCHEMA}: {error}") from error
+    return record
 
 
 def pack_floats(values: Sequence[float]) -> bytes:

@@ -3,38 +3,33 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from online.artifact import Artifact
-from online.fold import Fold, LogForeign
-from online.log import LogReader
-from online.records import Begin, decode
-from online.settings import read_settings
+from online.fold import LogForeign
+from online.history import Entries, History, Progress, Timeline
 from online.state import State
 
 READ_MAX = 1024
 
 
 def refolded(
-    reader: LogReader,
-    artifact: Artifact | None,
+    reader: Entries,
+    artifacts: Callable[[str], Artifact | None],
     positions: Iterable[int],
     *,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[State]:
-    """The state at each of `positions`, ascending; one and the same State, further on each time.
+    """The state at each of `positions`, ascending.
 
-    Folded from the log alone, without any snapshot. Raises LogForeign where the log does not begin, or ends too early.
+    Folded from the log alone, without any snapshot, the acts that changed its past among it. Raises LogForeign where
+    the log does not begin, or ends too early.
     """
-    payload = reader.entry(1)
-    first = decode(payload) if payload is not None else None
-    if not isinstance(first, Begin):
-        raise LogForeign("the log does not start with its beginning: it was trimmed, or it is no log of this service")
-    state = State(read_settings(first.settings), artifact)
-    fold = Fold(state)
+    history = History(reader, artifacts)
+    timeline = Timeline(history, history.empty(history.begun_from))
     for position in sorted(set(positions)):
-        while state.position < position:
-            entries = reader.read(state.position, min(READ_MAX, position - state.position), 0)
+        while timeline.position < position:
+            entries = reader.read(timeline.position, min(READ_MAX, position - timeline.position), 0)
             if not entries:
-                raise LogForeign(f"the log ends at {state.position}, before position {position}")
-            fold.entries((at, decode(record)) for at, record in entries)
+                raise LogForeign(f"the log ends at {timeline.position}, before position {position}")
+            timeline.entries(entries, progress=progress)
             if progress:
-                progress(state.position)
-        yield state
+                progress(timeline.position)
+        yield timeline.state

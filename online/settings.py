@@ -4,6 +4,7 @@ needs no environment: the same log is folded under the same settings anywhere.
 
 import msgspec
 
+from online.pricing.settings import Settings as PricingSettings
 from online.recommendation.settings import Settings as RecommendationSettings
 
 CONTEXT_FEATURES_MAX = 8
@@ -67,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     slots_max: int = 786_432  # their positions
     event_ids_max: int = 262_144  # deduplication reaches back this many events
     recommendation: RecommendationSettings = msgspec.field(default_factory=RecommendationSettings)
+    pricing: PricingSettings = msgspec.field(default_factory=PricingSettings)
 
     def __post_init__(self) -> None:
         for name, low, high in (

@@ -1,12 +1,17 @@
 """A snapshot is a place in the log: a state at a position, content-addressed, every byte verified on load (law 3).
 
-    snapshots/<id>.json             the manifest, canonical JSON: position, digests, settings, environment, reason
+    snapshots/<id>.json             the manifest, canonical JSON: position, lineage, digests, settings, environment
     snapshots/blobs/<blake3>.safetensors
 
-A blob is written temp + fsync + rename and its folder synced before the manifest names it, so a manifest never dangles.
-safetensors alone would load a flipped bit without a word; the digest of the whole file, and then of the state, do not.
+A blob holds the state's arrays whole, or what changed since the snapshot that the manifest names as its base. Each
+array in it is a chunk with a BLAKE3 of its own; `root`, over them and everything else that the manifest says, stands
+for every byte. A blob is written temp + fsync + rename and its folder synced before the manifest names it, so that a
+manifest never dangles. safetensors alone would load a flipped bit without a word; the digests of blob, chunks and state
+do not.
 """
 
+import contextlib
+import fcntl
 import platform
 import time
 from collections.abc import Iterator
@@ -18,15 +23,21 @@ import msgspec
 import numba
 import numpy as np
 from blake3 import blake3
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from online.artifact import Artifact
+from online.delta import difference, patched
 from online.durable import write_durably
-from online.records import SCHEMA
+from online.lineage import Lineage
+from online.records import SCHEMA, Act
 from online.settings import read_settings, settings_text
 from online.state import State
+from online.tables import Array, Arrays
 
-FORMAT = 1
+FORMAT = 2
+DEPTH_MAX = 8  # differences on top of each other before everything is written again
+DIFFERENCE_MAX = 0.5  # of the whole: a larger one is not worth its reading
 
 
 class SnapshotCorrupt(Exception):
@@ -50,7 +61,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     format: int
     id: str
+    root: str  # BLAKE3 of this manifest without `root`
     position: int
+    lineage: Lineage  # which records it is the fold of
+    acts: list[tuple[int, Act]]  # of the log up to its position: what later lineages are made of
+    planned: bool  # made for an act that the log does not hold yet: no place to start from until it does
     entry_digest: str  # BLAKE3 of the log's entry at `position`, 32 hex digits
     artifact_id: str
     settings: str
@@ -59,12 +74,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     file: str
     bytes: int
     blake3: str
-    parent: str
+    chunks: dict[str, str]  # BLAKE3 of each array in the blob
+    base: str  # the snapshot that the blob is the difference to; "" where it holds all
+    depth: int  # how many differences lie on top of each other
+    parent: str  # the snapshot before it in its lineage
     reason: str
     label: str
     created_ms: int
     environment: dict[str, str]
     counters: dict[str, int]
+    pricing_artifact_id: str = ""
 
 
 def environment() -> dict[str, str]:
@@ -90,109 +109,214 @@ def write_snapshot(
     entry: bytes,
     reason: str,
     counters: dict[str, int],
+    lineage: Lineage | None = None,
+    acts: list[tuple[int, Act]] | None = None,
+    planned: bool = False,
     label: str = "",
-    parent: str = "",
 ) -> Snapshot:
-    """Write the state as it is. `entry` is the log's record at its position."""
+    """Write the state as it is. `entry` is the log's record at its position; without a lineage, all of the log."""
+    lineage = lineage or Lineage(state.artifact_id).grown(1, state.position)
     digest = state.digest()
-    content = save({name: np.ascontiguousarray(array) for name, array in state.canonical()})
-    checksum = blake3(content).hexdigest()
-    snapshot = Snapshot(
-        format=FORMAT,
-        id=blake3(f"{state.artifact_id}|{state.position}|{digest}".encode()).hexdigest()[:16],
-        position=state.position,
-        entry_digest=entry_digest(entry),
-        artifact_id=state.artifact_id,
-        settings=settings_text(state.settings),
-        schema=SCHEMA,
-        state_digest=digest,
-        file=f"blobs/{checksum}.safetensors",
-        bytes=len(content),
-        blake3=checksum,
-        parent=parent,
-        reason=reason,
-        label=label,
-        created_ms=time.time_ns() // 1_000_000,
-        environment=environment(),
-        counters=counters,
-    )
-    write_durably(folder / snapshot.file, content)
-    write_durably(folder / f"{snapshot.id}.json", msgspec.json.encode(snapshot, order="sorted"))
-    return snapshot
+    arrays = {name: np.ascontiguousarray(array) for name, array in state.canonical()}
+    with writing(folder):
+        parent = _parent(folder, lineage)
+        base, parts = _difference(folder, parent, arrays)
+        content = save({name: np.ascontiguousarray(array) for name, array in parts.items()})
+        checksum = blake3(content).hexdigest()
+        identity = f"{state.artifact_id}|{state.pricing_artifact_id}|{state.position}|{digest}|{planned}"
+        snapshot = Snapshot(
+            format=FORMAT,
+            id=blake3(identity.encode()).hexdigest()[:16],
+            root="",
+            position=state.position,
+            lineage=lineage,
+            acts=acts or [],
+            planned=planned,
+            entry_digest=entry_digest(entry),
+            artifact_id=state.artifact_id,
+            settings=settings_text(state.settings),
+            schema=SCHEMA,
+            state_digest=digest,
+            file=f"blobs/{checksum}.safetensors",
+            bytes=len(content),
+            blake3=checksum,
+            chunks={name: _chunk_digest(array) for name, array in sorted(parts.items())},
+            base=base.id if base else "",
+            depth=base.depth + 1 if base else 0,
+            parent=parent.id if parent else "",
+            reason=reason,
+            label=label,
+            created_ms=time.time_ns() // 1_000_000,
+            environment=environment(),
+            counters=counters,
+            pricing_artifact_id=state.pricing_artifact_id,
+        )
+        path = folder / f"{snapshot.id}.json"
+        if path.exists():  # the same state at the same place: what it was called stays
+            with contextlib.suppress(SnapshotCorrupt):
+                known = read_manifest(path)
+                snapshot = msgspec.structs.replace(
+                    known, label=label or known.label, reason=known.reason if known.label and not label else reason
+                )
+                return _write_manifest(folder, snapshot) if (folder / known.file).exists() else known
+        write_durably(folder / snapshot.file, content)
+        return _write_manifest(folder, snapshot)
+
+
+def relabel(folder: Path, snapshot_id: str, label: str) -> Snapshot:
+    """Give a snapshot a label, which keeps it, or take it away with an empty one. Raises SnapshotMissing."""
+    with writing(folder):
+        return _write_manifest(folder, msgspec.structs.replace(find_snapshot(folder, snapshot_id), label=label))
 
 
 def list_snapshots(folder: Path) -> list[Snapshot]:
     """All manifests, by position, the newest last. Raises SnapshotCorrupt where one is no manifest."""
-    return sorted((_read_manifest(path) for path in folder.glob("*.json")), key=lambda s: (s.position, s.created_ms))
+    return sorted((read_manifest(path) for path in folder.glob("*.json")), key=lambda s: (s.position, s.created_ms))
 
 
 def find_snapshot(folder: Path, snapshot_id: str) -> Snapshot:
-    """The manifest of this id. Raises SnapshotMissing."""
+    """The manifest of this id. Raises SnapshotMissing, SnapshotCorrupt."""
     path = folder / f"{snapshot_id}.json"
     if not snapshot_id.isalnum() or not path.exists():
-        known = ", ".join(s.id for s in list_snapshots(folder)[-5:]) or "none yet"
-        raise SnapshotMissing(f"no snapshot {snapshot_id!r}; the newest are: {known}")
-    return _read_manifest(path)
+        newest = [s.id for s in newest_first(folder) if isinstance(s, Snapshot)][:5]
+        raise SnapshotMissing(f"no snapshot {snapshot_id!r}; the newest are: {', '.join(newest) or 'none yet'}")
+    return read_manifest(path)
 
 
-def _read_manifest(path: Path) -> Snapshot:
+def read_manifest(path: Path) -> Snapshot:
+    """A manifest, whole. Raises SnapshotCorrupt; SnapshotForeign where it is of another format."""
     content = path.read_bytes()
     try:
-        return msgspec.json.decode(content, type=Snapshot)
-    except msgspec.MsgspecError as error:
+        found = msgspec.json.decode(content)
+        if isinstance(found, dict) and found.get("format") not in (FORMAT, None):
+            raise SnapshotForeign(f"{path}: a snapshot of format {found['format']}; this version reads {FORMAT}")
+        snapshot = msgspec.convert(found, Snapshot)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SnapshotCorrupt(path, expected="a manifest", actual=f"{len(content)} bytes: {error}") from error
+    if (actual := _root(snapshot)) != snapshot.root:
+        raise SnapshotCorrupt(path, expected=f"root {snapshot.root}", actual=f"root {actual}")
+    if path.name != f"{snapshot.id}.json":
+        raise SnapshotCorrupt(path, expected=f"snapshot {path.stem}", actual=f"snapshot {snapshot.id}")
+    return snapshot
 
 
-def load_snapshot(folder: Path, snapshot: Snapshot, artifact: Artifact | None) -> State:
+def load_snapshot(
+    folder: Path, snapshot: Snapshot, artifact: Artifact | None, *, pricing: Artifact | None = None
+) -> State:
     """The state of a snapshot. Raises SnapshotCorrupt and SnapshotForeign; never a part of a state."""
-    if (snapshot.format, snapshot.schema) != (FORMAT, SCHEMA):
-        raise SnapshotForeign(
-            f"snapshot {snapshot.id} has format {snapshot.format}, schema {snapshot.schema}; "
-            f"this version reads {FORMAT} and {SCHEMA}"
-        )
-    artifact_id = artifact.id if artifact else ""
-    if snapshot.artifact_id != artifact_id:
-        raise SnapshotForeign(
-            f"snapshot {snapshot.id} is of artifact {snapshot.artifact_id or 'none'}, not {artifact_id or 'none'}"
-        )
+    if snapshot.schema != SCHEMA:
+        raise SnapshotForeign(f"snapshot {snapshot.id} has schema {snapshot.schema}; this version reads {SCHEMA}")
+    for found, given in ((snapshot.artifact_id, artifact), (snapshot.pricing_artifact_id, pricing)):
+        if found != (given.id if given else ""):
+            raise SnapshotForeign(
+                f"snapshot {snapshot.id} is of artifact {found or 'none'}, not {given.id if given else 'none'}"
+            )
     path = folder / snapshot.file
-    content = path.read_bytes() if path.exists() else b""
-    actual = blake3(content).hexdigest()
-    if actual != snapshot.blake3:
-        raise SnapshotCorrupt(path, expected=snapshot.blake3, actual=actual if content else "no file")
-    state = State(read_settings(snapshot.settings), artifact)
-    state.load(load(content))
+    state = State(read_settings(snapshot.settings), artifact, pricing=pricing)
+    try:
+        state.load(load_arrays(folder, snapshot))
+    except (KeyError, ValueError, IndexError) as error:
+        raise SnapshotCorrupt(path, expected="the state's arrays", actual=f"{type(error).__name__}: {error}") from error
     digest = state.digest()
     if digest != snapshot.state_digest:
         raise SnapshotCorrupt(path, expected=f"state {snapshot.state_digest}", actual=f"state {digest}")
+    if state.position != snapshot.position:
+        raise SnapshotCorrupt(path, expected=f"position {snapshot.position}", actual=f"position {state.position}")
     return state
 
 
-def newest_first(folder: Path) -> Iterator[Snapshot | SnapshotCorrupt]:
+def load_arrays(folder: Path, snapshot: Snapshot) -> Arrays:
+    """The arrays of a snapshot, out of its blob and those that it builds on, every byte verified.
+
+    Raises SnapshotCorrupt, SnapshotForeign.
+    """
+    path = folder / snapshot.file
+    content = path.read_bytes() if path.exists() else b""
+    actual = blake3(content).hexdigest()
+    if actual != snapshot.blake3 or len(content) != snapshot.bytes:
+        found = f"{actual}, {len(content)} bytes" if content else "no file"
+        raise SnapshotCorrupt(path, expected=f"{snapshot.blake3}, {snapshot.bytes} bytes", actual=found)
+    try:
+        parts: Arrays = load(content)
+    except SafetensorError as error:
+        raise SnapshotCorrupt(path, expected="arrays", actual=str(error)) from error
+    for name in sorted({*parts, *snapshot.chunks}):
+        expected = snapshot.chunks.get(name, "no such chunk")
+        actual = _chunk_digest(parts[name]) if name in parts else "no such chunk"
+        if actual != expected:
+            raise SnapshotCorrupt(path, expected=f"chunk {name} {expected}", actual=actual)
+    if not snapshot.base:
+        return parts
+    try:
+        base = find_snapshot(folder, snapshot.base)
+    except SnapshotMissing as error:
+        raise SnapshotCorrupt(
+            folder / f"{snapshot.base}.json", expected=f"the base of {snapshot.id}", actual="no file"
+        ) from error
+    if base.depth >= snapshot.depth:
+        raise SnapshotCorrupt(path, expected=f"a base below depth {snapshot.depth}", actual=f"depth {base.depth}")
+    return patched(load_arrays(folder, base), parts)
+
+
+def newest_first(folder: Path) -> Iterator["Snapshot | SnapshotCorrupt | SnapshotForeign"]:
     """Manifests to try at a start, the newest first; a broken one comes as its error, to be told and passed over."""
     found: list[Snapshot] = []
     for path in folder.glob("*.json"):
         try:
-            found.append(_read_manifest(path))
-        except SnapshotCorrupt as error:
+            found.append(read_manifest(path))
+        except (SnapshotCorrupt, SnapshotForeign) as error:
             yield error
+        except FileNotFoundError:  # removed since the folder was listed
+            continue
     yield from sorted(found, key=lambda s: (s.position, s.created_ms), reverse=True)
 
 
-def remove_old(folder: Path, *, keep: int) -> list[Snapshot]:
-    """Remove all but the newest `keep` and those with a label; what was removed."""
-    unlabelled = [s for s in list_snapshots(folder) if not s.label]
-    gone = unlabelled[: max(0, len(unlabelled) - keep)]
-    for snapshot in gone:
-        (folder / f"{snapshot.id}.json").unlink(missing_ok=True)
-    used = {s.file for s in list_snapshots(folder)}
-    for blob in (folder / "blobs").glob("*.safetensors"):
-        if f"blobs/{blob.name}" not in used:
-            blob.unlink(missing_ok=True)
-    return gone
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """One process at a time writes or removes: what one has written and not named yet, another must not clear away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def describe(snapshot: Snapshot) -> dict[str, Any]:
     """The manifest as plain values."""
     described: dict[str, Any] = msgspec.to_builtins(snapshot)
     return described
+
+
+def _write_manifest(folder: Path, snapshot: Snapshot) -> Snapshot:
+    snapshot = msgspec.structs.replace(snapshot, root=_root(snapshot))
+    write_durably(folder / f"{snapshot.id}.json", msgspec.json.encode(snapshot, order="sorted"))
+    return snapshot
+
+
+def _root(snapshot: Snapshot) -> str:
+    return blake3(msgspec.json.encode(msgspec.structs.replace(snapshot, root=""), order="sorted")).hexdigest()
+
+
+def _chunk_digest(array: Array) -> str:
+    hasher = blake3(f"{array.dtype.str}|{array.shape}|".encode())
+    hasher.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+    return hasher.hexdigest()
+
+
+def _parent(folder: Path, lineage: Lineage) -> Snapshot | None:
+    """The newest snapshot that this lineage continues."""
+    for snapshot in newest_first(folder):
+        if isinstance(snapshot, Snapshot) and snapshot.lineage.begins(lineage):
+            return snapshot
+    return None
+
+
+def _difference(folder: Path, parent: Snapshot | None, arrays: Arrays) -> tuple[Snapshot | None, Arrays]:
+    """What to write: the difference to the parent, or all of it where there is none, or none worth it."""
+    if parent is None or parent.depth >= DEPTH_MAX:
+        return None, arrays
+    try:
+        parts = difference(load_arrays(folder, parent), arrays)
+    except (SnapshotCorrupt, SnapshotForeign):
+        return None, arrays  # nothing is built on what cannot be read
+    small = sum(part.nbytes for part in parts.values()) < DIFFERENCE_MAX * sum(a.nbytes for a in arrays.values())
+    return (parent, parts) if small else (None, arrays)

@@ -12,7 +12,10 @@ from blake3 import blake3
 from online.artifact import Artifact
 from online.fifo import reindex
 from online.frame import FRAME_COLUMNS, frame_capacity
-from online.journal import empty_journal
+from online.journal import RowJournal, empty_journal
+from online.pricing import selling
+from online.pricing.arrays import PRICING_COLUMNS, begin_pool, pricing_capacity
+from online.pricing.markets import load_pricing
 from online.recommendation.arrays import (
     LEARNER_COLUMNS,
     forget_items,
@@ -30,9 +33,10 @@ from online.views import bind
 
 ROWS_AT_START = 256
 TEXT_AT_START = 1 << 14
+EVICTED_BY = {"flights": "departs_ms", "claims": "position"}  # the first to leave; of other tables the longest unused
 EVICTED_SHARE = 64  # a full table gives back its 1/64 least recently used rows at once
-TEXTS = ("id", "about")
-GROWING = ("users", "items")
+TEXTS = {"id": "items", "about": "items"} | dict.fromkeys(selling.TEXTS, "flights")  # of which table
+GROWING = ("users", "items", *selling.GROWING)
 
 COLUMNS: tuple[Column, ...] = (
     *FRAME_COLUMNS,
@@ -43,6 +47,8 @@ COLUMNS: tuple[Column, ...] = (
     *CATALOGUE_COLUMNS,
     *DECISION_COLUMNS,
     *LEARNER_COLUMNS,
+    *PRICING_COLUMNS,
+    *selling.SELLING_COLUMNS,
 )
 COLUMN_BY_NAME = {column.name: column for column in COLUMNS}
 
@@ -50,10 +56,18 @@ COLUMN_BY_NAME = {column.name: column for column in COLUMNS}
 class State:
     """Named arrays under one artifact and one set of settings, and the kernels' views of them."""
 
-    def __init__(self, settings: Settings, artifact: Artifact | None, *, known_users: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        artifact: Artifact | None,
+        *,
+        known_users: bool = True,
+        pricing: Artifact | None = None,
+    ) -> None:
         """An empty log's state. `known_users`: take the users over whom the artifact knows, as a service does."""
         self.settings = settings
         self.artifact_id = artifact.id if artifact else ""
+        self.pricing_artifact_id = pricing.id if pricing else ""
         capacity = {
             **frame_capacity(settings),
             **rows_capacity("users", min(ROWS_AT_START, settings.users_max)),
@@ -62,13 +76,20 @@ class State:
             **text_capacity("id", TEXT_AT_START),
             **text_capacity("about", TEXT_AT_START),
             **learner_capacity(settings.recommendation),
+            **pricing_capacity(),
+            **selling.selling_capacity(settings.pricing),
         }
         self.arrays: Arrays = allocate(COLUMNS, capacity)
         self.journal = empty_journal()
+        self.moved = selling.nothing_moved()
         self.generation = 0  # grows with every reallocation: who holds views must take new ones
         self.rebind()
         if artifact:
             load_artifact(self, artifact, known_users=known_users)
+        if pricing:
+            load_pricing(self, pricing)
+        else:
+            begin_pool(self.arrays)
 
     def rebind(self) -> None:
         """Take new views: an array was replaced, or what a view depends on."""
@@ -77,7 +98,27 @@ class State:
 
     def index(self, table: str) -> Rows:
         """The rows of a growing table, by key."""
-        return self.views.users if table == "users" else self.views.items
+        views = self.views
+        match table:
+            case "users":
+                return views.users
+            case "items":
+                return views.items
+            case "markets":
+                return views.selling.markets
+            case "flights":
+                return views.selling.flights
+        return views.selling.claims.rows
+
+    def most(self, table: str) -> int:
+        """Rows that a growing table may have."""
+        own = self.settings if table in ("users", "items") else self.settings.pricing
+        most: int = getattr(own, f"{table}_max")
+        return most
+
+    def journals(self) -> dict[str, RowJournal]:
+        """What notes the rows that were written, by table."""
+        return {**self.journal._asdict(), **self.moved._asdict()}
 
     # What is in it -------------------------------------------------------------------------------------------------
 
@@ -101,8 +142,8 @@ class State:
             if not column.derived:
                 count = self.count(column.table) if column.table in GROWING else self._rows(column)
                 named[column.name] = column.live(self.arrays[column.name], count)
-        for name in TEXTS:
-            named[f"items.{name}_joined"] = joined(text(self.arrays, "items", name), self.count("items"))
+        for name, table in TEXTS.items():
+            named[f"{table}.{name}_joined"] = joined(text(self.arrays, table, name), self.count(table))
         yield from sorted(named.items())
 
     def parameters(self) -> dict[str, Array]:
@@ -117,9 +158,14 @@ class State:
         }
 
     def digest(self) -> str:
-        """BLAKE3 over name, dtype, shape and bytes of every canonical array, and the artifact's id; 32 hex digits."""
-        hasher = blake3(self.artifact_id.encode())
+        """BLAKE3 over name, dtype, shape and bytes of every canonical array, and the artifacts' ids; 32 hex digits.
+
+        The position is no part of it: a state that an act brought back has its digest back.
+        """
+        hasher = blake3(f"{self.artifact_id}|{self.pricing_artifact_id}".encode())
         for name, array in self.canonical():
+            if name == "frame.position":
+                continue
             hasher.update(f"|{name}|{array.dtype.str}|{array.shape}|".encode())
             hasher.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
         return hasher.hexdigest()[:32]
@@ -128,7 +174,7 @@ class State:
 
     def ensure(self, table: str, new_rows: int) -> None:
         """Room for `new_rows` more rows, up to the table's greatest size. Capacity is no part of the state."""
-        most = self.settings.users_max if table == "users" else self.settings.items_max
+        most = self.most(table)
         index = self.index(table)
         capacity = index.key.shape[0]
         needed = min(int(index.handed_out[0]) + new_rows, most)
@@ -139,17 +185,19 @@ class State:
         self._reallocate({name: n for name, n in rows_capacity(table, capacity).items() if n > 1})
         reindex_rows(self.index(table))
 
-    def _ensure_text(self, name: str, bytes_: int) -> None:
-        blob = text(self.arrays, "items", name)
+    def ensure_text(self, name: str, bytes_: int) -> None:
+        """Room for so many more bytes of text."""
+        table = TEXTS[name]
+        blob = text(self.arrays, table, name)
         if int(blob.used[0]) + bytes_ <= blob.bytes.shape[0]:
             return
-        live = joined(blob, self.count("items"))
+        live = joined(blob, self.count(table))
         capacity = blob.bytes.shape[0]
         while capacity < 2 * (live.size + bytes_):
             capacity *= 2
         if capacity > blob.bytes.shape[0]:
             self._reallocate({f"{name}_text": capacity})
-        load_joined(text(self.arrays, "items", name), self.count("items"), live)
+        load_joined(text(self.arrays, table, name), self.count(table), live)
         self.generation += 1
 
     def _reallocate(self, capacity: dict[str, int]) -> None:
@@ -163,26 +211,28 @@ class State:
         used = np.flatnonzero(self.index(table).key[: self.count(table)])
         many = max(1, len(used) // EVICTED_SHARE)
         # Positions are distinct for all but rows that came with the artifact; those go in order of their rows.
-        oldest = np.argsort(self.arrays[f"{table}.last_position"][used], kind="stable")[:many]
+        by = self.arrays[f"{table}.{EVICTED_BY.get(table, 'last_position')}"]
+        oldest = np.argsort(by[used], kind="stable")[:many]
         gone = np.sort(used[oldest])
         for column in COLUMNS:
             if column.table == table and not column.derived:
                 for row in gone:
                     reset_row(column, self.arrays[column.name], int(row))
-        if table == "items":
-            self._forget(gone)
+        if table in ("items", "flights"):
+            self._forget(table, gone)
         reindex_rows(self.index(table))
         self.generation += 1
         return many
 
-    def _forget(self, gone: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-        lost = np.zeros(self.views.items.key.shape[0] + 1, np.bool_)
+    def _forget(self, table: str, gone: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+        lost = np.zeros(self.index(table).key.shape[0] + 1, np.bool_)
         lost[gone] = True
         for column in COLUMNS:
-            if column.refers == "items":
+            if column.refers == table:
                 array = self.arrays[column.name]
                 array[lost[array]] = -1  # -1 indexes the last element, which is never lost
-        forget_items(self.views.learners, gone)
+        if table == "items":
+            forget_items(self.views.learners, gone)
 
     # Items by id ----------------------------------------------------------------------------------------------------
 
@@ -207,12 +257,12 @@ class State:
     def name_item(self, row: int, item_id: str) -> None:
         """Keep the id of an item whose row a kernel has handed out."""
         content = item_id.encode("utf-8")
-        self._ensure_text("id", len(content))
+        self.ensure_text("id", len(content))
         write_text(self.views.id_text, row, content)
 
     def describe_item(self, row: int, content: bytes) -> None:
         """Keep what is said about an item."""
-        self._ensure_text("about", len(content))
+        self.ensure_text("about", len(content))
         write_text(self.views.about_text, row, content)
 
     # From a canonical form ------------------------------------------------------------------------------------------
@@ -228,22 +278,22 @@ class State:
                 source = named[column.name]
                 count = source.shape[0] if column.layout == "rows" else source.shape[-1]
                 column.live(self.arrays[column.name], count)[...] = source
-        for name in TEXTS:
-            content = named[f"items.{name}_joined"]
+        for name, table in TEXTS.items():
+            content = named[f"{table}.{name}_joined"]
             self.arrays[f"{name}_text_used.used"][0] = 0
             capacity = self.arrays[f"{name}_text.bytes"].shape[0]
             while capacity < content.size:
                 capacity *= 2
             if capacity > self.arrays[f"{name}_text.bytes"].shape[0]:
                 self._reallocate({f"{name}_text": capacity})
-            load_joined(text(self.arrays, "items", name), self.count("items"), content)
+            load_joined(text(self.arrays, table, name), self.count(table), content)
         self.rebuild()
 
     def rebuild(self) -> None:
         """Derived arrays out of the others."""
-        reindex_rows(self.views.users)
-        reindex_rows(self.views.items)
-        reindex(self.views.seen)
-        reindex(self.views.decisions.ring)
+        for table in GROWING:
+            reindex_rows(self.index(table))
+        for ring in (self.views.seen, self.views.decisions.ring, self.views.selling.quotes.ring):
+            reindex(ring)
         rebuild_derived(self.views.learners)
         self.generation += 1

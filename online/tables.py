@@ -7,6 +7,9 @@ A table is a set of columns with the same rows ("users", "items"). Tables with a
 their capacity from the start; the others double, and capacity never enters the digest: only live rows do.
 """
 
+import contextlib
+import math
+import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +18,8 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
+LARGE_PAGE = 1 << 21
+LARGE = LARGE_PAGE >> 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +46,24 @@ class Column:
     def allocated(self, capacity: int) -> Array:
         """A fresh array of `capacity` rows, filled."""
         full = (capacity, *self.shape) if self.layout == "rows" else (*self.shape, capacity)
-        return np.full(full, self.fill, dtype=np.dtype(self.dtype))
+        array = _room(full, np.dtype(self.dtype))
+        array[...] = self.fill
+        return array
 
     def live(self, array: Array, count: int) -> Array:
         """The part of `array` that holds the first `count` rows, a view."""
         return array[:count] if self.layout == "rows" else array[..., :count]
+
+
+def _room(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> Array:
+    """Memory for an array; a large one out of large pages, so that a process that holds many is forked in a moment."""
+    bytes_ = math.prod(shape) * dtype.itemsize
+    if bytes_ < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.empty(shape, dtype)
+    buffer = mmap.mmap(-1, -(-bytes_ // LARGE_PAGE) * LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without them
+        buffer.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(buffer, dtype, count=math.prod(shape)).reshape(shape)
 
 
 def allocate(columns: Iterable[Column], capacity: Mapping[str, int] | int) -> Arrays:

@@ -7,6 +7,9 @@ import numpy as np
 
 from online.fifo import Fifo, fifo
 from online.frame import Frame, frame
+from online.pricing.arrays import pricing_views
+from online.pricing.layout import Pricing
+from online.pricing.selling import Selling, selling_views
 from online.recommendation.arrays import Learners, learners
 from online.recommendation.attribution import Decisions, Slots, decisions, slots
 from online.recommendation.catalogue import Catalogue, catalogue
@@ -29,6 +32,8 @@ class Views(NamedTuple):
     learners: Learners
     id_text: Text
     about_text: Text
+    pricing: Pricing
+    selling: Selling
 
 
 def bind(arrays: Arrays, settings: Settings) -> Views:
@@ -44,6 +49,8 @@ def bind(arrays: Arrays, settings: Settings) -> Views:
         learners=learners(arrays, settings.recommendation),
         id_text=text(arrays, "items", "id"),
         about_text=text(arrays, "items", "about"),
+        pricing=pricing_views(arrays, settings.pricing),
+        selling=selling_views(arrays),
     )
 
 

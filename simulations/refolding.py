@@ -13,9 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from online.artifact import read_artifact
+from online.history import artifacts_of
 from online.log import LogReader
-from online.records import Begin, decode
 from online.refold import refolded
 
 
@@ -27,12 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     reader = LogReader(options.log_url)
     try:
-        payload = reader.entry(1)
-        begun = decode(payload) if payload is not None else None
-        artifact_id = begun.artifact_id if isinstance(begun, Begin) else ""
-        artifact = read_artifact(options.home / "artifacts" / artifact_id) if artifact_id else None
         began = time.perf_counter()
-        digests = [state.digest() for state in refolded(reader, artifact, [options.position])]
+        digests = [state.digest() for state in refolded(reader, artifacts_of(options.home), [options.position])]
         seconds = time.perf_counter() - began
     finally:
         reader.close()

@@ -19,10 +19,11 @@ from online.log.errors import (
 from online.log.keys import LogKeys
 from online.log.reader import LogReader
 from online.log.server import LogServer
-from online.log.writer import LogWriter
+from online.log.writer import Claim, LogWriter, Verdict
 
 __all__ = [
     "Check",
+    "Claim",
     "LogBroken",
     "LogError",
     "LogGap",
@@ -36,6 +37,7 @@ __all__ = [
     "LogUnavailable",
     "LogWentBack",
     "LogWriter",
+    "Verdict",
     "check_server",
     "connect",
     "require_durable",

@@ -45,3 +45,7 @@ class LogKeys:
     def writers(self) -> str:
         """Per writer its last batch: what a batch that is sent again is recognised by."""
         return f"{self.tag}:writers"
+
+    def stock(self, name: str) -> str:
+        """Places that records may claim, as the script that appends counts them."""
+        return f"{self.tag}:stock:{name}"

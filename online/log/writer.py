@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hiredis
 from redis.connection import parse_url
@@ -42,13 +42,38 @@ _PASSING = (
     "TRYAGAIN",
 )
 _RECONNECT = ("NOSCRIPT", "LOADING", "READONLY")
+_CLAIM_WORDS = 6  # of one claim, as append.lua takes it
 _DELAY_FIRST_S, _DELAY_MAX_S = 0.01, 0.25
+
+
+class Claim(NamedTuple):
+    """A condition on a record: it is appended where the stock grants this, in the same step. See append.lua.
+
+    verb: limit (set the stock's places to `number`), hold (a place until `number`), take (a place, until `number` and
+    not later), pass (let go what is held), give (back what was taken). `at` is the time by which holds end.
+    """
+
+    stock: str
+    verb: str
+    id: str
+    at: int
+    number: int = 0
+
+
+class Verdict(NamedTuple):
+    """What came of a claim: granted, again (it had been granted before, at `position`), or why it was not: none_left,
+    expired, unknown, in_use, taken, given_back. `left`: places after it; with `again`, after the first time."""
+
+    code: str
+    position: int
+    left: int
 
 
 class _Append(NamedTuple):
     payloads: Sequence[bytes]
-    done: "asyncio.Future[int]"
+    done: "asyncio.Future[Any]"
     size: int
+    claim: Claim | None = None
 
 
 class _Batch(NamedTuple):
@@ -98,7 +123,8 @@ class LogWriter:
         self._batch_number = 0
         self._in_flight: _Batch | None = None
         self._flush_scheduled = False
-        self._command: tuple[bytes, ...] = ()
+        self._script = b""
+        self._names: tuple[bytes, ...] = ()
         self._wire: Wire | None = None
         self._away: str | None = "not started"  # why the server does not answer; None while it does
         self._refuse = True  # patience is over
@@ -153,17 +179,24 @@ class LogWriter:
 
     def submit(self, payloads: Sequence[bytes]) -> "asyncio.Future[int]":
         """As `append`, without a coroutine: the future of the last position. Raises what append raises."""
+        if not payloads:
+            raise ValueError("nothing to append")
+        return self._submit(payloads, None)
+
+    def claim(self, payload: bytes, claim: Claim) -> "asyncio.Future[Verdict]":
+        """Append one record if its claim is granted, in one step. Raises, then or later, what append raises."""
+        return self._submit([payload], claim)
+
+    def _submit(self, payloads: Sequence[bytes], claim: Claim | None) -> "asyncio.Future[Any]":
         if self._fatal is not None:
             raise self._fatal()
         if self._refuse:
             raise self._unavailable()
-        if not payloads:
-            raise ValueError("nothing to append")
         size = sum(map(len, payloads))
         if self._queue and self._queue_bytes + size > self._queue_bytes_max:
             raise LogUnavailable(f"{self._queue_bytes} bytes are waiting to be written already")
-        done: asyncio.Future[int] = self._loop.create_future()
-        self._queue.append(_Append(payloads, done, size))
+        done: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.append(_Append(payloads, done, size, claim))
         self._queue_bytes += size
         if not self._flush_scheduled:
             self._flush_soon()
@@ -201,9 +234,24 @@ class LogWriter:
             self._notify()
             return
         self._batch_number += 1
-        numbers = (b"%d" % self._batch_number, b"%d" % self.head)
-        self._in_flight = _Batch(pack(*self._command, *numbers, *records), appends)
+        self._in_flight = _Batch(self._packed(appends, records), appends)
         self._send()
+
+    def _packed(self, appends: list[_Append], records: list[bytes]) -> bytes:
+        """The script's call: keys, writer, batch, what is known, claims, records."""
+        stocks: dict[str, int] = {}
+        claims: list[bytes | str] = []
+        number = 1  # of the next record
+        for append in appends:
+            claim = append.claim
+            if claim is not None:
+                key = stocks.setdefault(claim.stock, len(self._names) + len(stocks) + 1)
+                numbers = (b"%d" % claim.at, b"%d" % claim.number)
+                claims += (b"%d" % number, b"%d" % key, claim.verb, claim.id, *numbers)
+            number += len(append.payloads)
+        keys: tuple[bytes | str, ...] = (*self._names, *(self._keys.stock(stock) for stock in stocks))
+        counts = (b"%d" % self._batch_number, b"%d" % self.head, b"%d" % (len(claims) // _CLAIM_WORDS))
+        return pack(b"EVALSHA", self._script, b"%d" % len(keys), *keys, self.writer_id, *counts, *claims, *records)
 
     def _send(self) -> None:
         assert self._wire is not None and self._in_flight is not None
@@ -214,20 +262,31 @@ class LogWriter:
         self._stop_timer()
         batch = self._in_flight
         assert batch is not None
-        if type(reply) is int:
+        if type(reply) in (int, list):
             self._in_flight = None
-            position = reply - 1
-            for append in batch.appends:
-                position += len(append.payloads)
-                if not append.done.done():
-                    append.done.set_result(position)
-            self.head = position
+            self._settle(batch.appends, reply if type(reply) is list else [reply])
         else:
             self._on_refusal(batch, str(reply))
         if self._queue:
             self._flush_soon()
         else:
             self._notify()
+
+    def _settle(self, appends: list[_Append], reply: list[Any]) -> None:
+        """Tell everybody of a batch. reply: position of its first record, and three words for each claim."""
+        position, told = reply[0] - 1, 1
+        for append in appends:
+            found: int | Verdict
+            if append.claim is None:
+                found = position = position + len(append.payloads)
+            else:
+                code, at, left = reply[told : told + 3]
+                told += 3
+                found = Verdict(code.decode(), at, left)
+                position += found.code == "granted"
+            if not append.done.done():
+                append.done.set_result(found)
+        self.head = position
 
     def _on_refusal(self, batch: _Batch, reply: str) -> None:
         code, _, rest = reply.partition(" ")
@@ -302,8 +361,7 @@ class LogWriter:
             self._give_up()
             return
         self._wire, self._away, self._refuse = wire, None, False
-        names = (keys.log, keys.sequence, keys.writers, self.writer_id)
-        self._command = (b"EVALSHA", sha, b"3", *(name.encode() for name in names))
+        self._script, self._names = sha, (keys.log.encode(), keys.sequence.encode(), keys.writers.encode())
         self._stop_timer()
         if self._in_flight is not None:
             self._send()

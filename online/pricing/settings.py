@@ -28,6 +28,36 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     dispersion_distance: float = 0.05  # of the mean fare, over the fourth root of outcomes
     dispersion_regret: float = 0.003  # of the expected gain that a forced step may cost
 
+    # Quotes and seats, see `online.pricing.fold`.
+    quote_ttl_s: int = 900  # a fare is honoured for this long; silence until then is a "no"
+    hold_max_s: int = 86_400
+    repeat_window_s: int = 60  # the same question again so soon, the first one unanswered, is the same traveller
+    table_days_max: float = 3.0  # of event time since a flight was solved; beyond it the fluid bound prices a seat
+    solve_outcomes: int = 50  # of a market since then; so many make a flight's table due before its day is over
+    solves_per_tick: int = 32  # flights that a record of an idle learner solves
+    flights_max: int = 65_536
+    markets_max: int = 1_024
+    quotes_max: int = 65_536  # newest quotes, which outcomes are matched with
+    claims_max: int = 4_194_304  # seats held, booked or cancelled of the flights that are known
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("exploration", 0.0, 10.0),
+            ("quote_ttl_s", 1, 30 * 86_400),
+            ("hold_max_s", 1, 366 * 86_400),
+            ("repeat_window_s", 0, 86_400),
+            ("table_days_max", 0.0, 366.0),
+            ("solve_outcomes", 1, 1 << 30),
+            ("solves_per_tick", 1, 10_000),
+            ("flights_max", 16, 1 << 24),
+            ("markets_max", 1, 1 << 16),
+            ("quotes_max", 16, 1 << 26),
+            ("claims_max", 64, 1 << 30),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"pricing.{name} must be in [{low}, {high}], got {value}")
+
 
 class Knobs(NamedTuple):
     """The settings as the kernels take them."""

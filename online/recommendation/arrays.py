@@ -11,18 +11,25 @@ import numpy as np
 from online.artifact import Artifact, item_ids, item_vectors
 from online.chance import hash64
 from online.recommendation.backbone import Backbone, read_backbone, scratch_size
+from online.recommendation.cells import build_cells
+from online.recommendation.codes import encode_all
 from online.recommendation.layout import (
     BACKBONE_FLOATS,
     CANDIDATES_MAX,
+    CELLS_MAX,
     CONTEXT_PLACES,
     DIMENSION,
     EXPERTS,
     FEATURES,
     HIDDEN,
     LEARNER_COLUMNS,
+    LISTED_MAX,
     POPULARITIES,
+    SHARES,
     SPARSE,
     TOUCHED_MAX,
+    UNITS,
+    CellArrays,
     ContextArrays,
     ItemArrays,
     Learners,
@@ -31,7 +38,7 @@ from online.recommendation.layout import (
     UserArrays,
     learner_capacity,
 )
-from online.recommendation.popularity import build_top
+from online.recommendation.popularity import count_again
 from online.recommendation.settings import Settings, knobs
 from online.tables import Array
 
@@ -105,11 +112,23 @@ def learners(arrays: dict[str, Array], settings: Settings) -> Learners:
         items=ItemArrays(**{name: arrays[f"items.{name}"] for name in ItemArrays._fields}),
         contexts=ContextArrays(**{name: arrays[f"contexts.{name}"] for name in ContextArrays._fields}),
         mixing=MixingArrays(
+            trust=arrays["mixture.trust"],
             weight=arrays["mixing.weight"],
             gradient=arrays["mixing.gradient"],
             clock=arrays["mixing_clock.clock"],
             response=arrays["mixing_response.response"],
+            inner=arrays["rescorer.inner"],
+            inner_gradient=arrays["rescorer.inner_gradient"],
+            outer=arrays["rescorer_units.outer"],
+            outer_gradient=arrays["rescorer_units.outer_gradient"],
+            total=arrays["popularity.total"],
+            origin_ms=arrays["popularity.origin_ms"],
             top=arrays["popularity.top"],
+            newest=arrays["newest.row"],
+            came=arrays["newest_count.count"],
+        ),
+        cells=CellArrays(
+            centre=arrays["cells.centre"], start=arrays["cells_start.start"], row=arrays["cells_rows.row"]
         ),
         scratch=scratch(items, scratch_size(chosen)),
     )
@@ -120,20 +139,32 @@ def scratch(items: int, backbone_floats: int) -> Scratch:
     return Scratch(
         mark=np.full(items, -1, np.int32),
         stamp=np.zeros(items, np.int64),
+        seen=np.zeros(items, np.int64),
         stamps=np.zeros(1, np.int64),
         order=np.zeros(CANDIDATES_MAX, np.int32),
         touched=np.zeros(TOUCHED_MAX, np.int32),
-        feature=np.zeros((TOUCHED_MAX, SPARSE), np.float32),
-        cooled=np.zeros(POPULARITIES, np.float64),
+        share=np.zeros((TOUCHED_MAX, SPARSE), np.float32),
         lanes=np.zeros(16, np.float32),
+        query_code=np.zeros((1, DIMENSION), np.int8),
+        query_step=np.zeros(1, np.float32),
         sparse=np.zeros(TOUCHED_MAX, np.float32),
+        popular=np.zeros(POPULARITIES, np.float32),
         weight=np.zeros(FEATURES, np.float32),
-        weight_exact=np.zeros(FEATURES, np.float64),
-        context_rows=np.full((2, CONTEXT_PLACES), -1, np.int32),
+        trust=np.zeros(SHARES, np.float32),
+        inner=np.zeros((FEATURES, UNITS), np.float32),
+        start=np.zeros(UNITS, np.float32),
+        outer=np.zeros(UNITS, np.float32),
+        units=np.zeros((CANDIDATES_MAX, UNITS), np.float32),
+        inner_step=np.zeros((FEATURES, UNITS), np.float32),
+        context_rows=np.full(CONTEXT_PLACES, -1, np.int32),
         used=np.zeros(1, np.int64),
         backbone=np.zeros(max(1, backbone_floats), np.float32),
-        query=np.zeros(DIMENSION, np.float32),
+        listed=np.zeros(LISTED_MAX, np.int32),
+        tasted=np.zeros(LISTED_MAX, np.int32),
+        near=np.zeros(CELLS_MAX, np.float32),
+        nearest=np.zeros(CELLS_MAX, np.int32),
         candidate=np.zeros(CANDIDATES_MAX, np.int32),
+        candidate_share=np.zeros((CANDIDATES_MAX, SHARES), np.float32),
         candidate_feature=np.zeros((CANDIDATES_MAX, FEATURES), np.float32),
         candidate_score=np.zeros(CANDIDATES_MAX, np.float64),
     )
@@ -166,7 +197,9 @@ def load_artifact(state: "State", artifact: Artifact, *, known_users: bool) -> N
         arrays[name][: len(ids), :dimension] = vectors
     arrays["items.trained"][: len(ids)] = 1
     _load_warm(state, artifact, known_users)
+    arrays.update(build_cells(arrays["items.anchor"][: len(ids)]))
     state.rebind()
+    rebuild_derived(state.views.learners)
 
 
 def _load_warm(state: "State", artifact: Artifact, known_users: bool) -> None:
@@ -212,11 +245,15 @@ def warm_tensors(state: "State", *, users_max: int = 0) -> dict[str, Array]:
 
 
 def forget_items(learners: Learners, gone: Array) -> None:
-    """After rows of items were given back: the lists of the most popular are made anew. gone: rows."""
-    build_top(learners.items, learners.mixing, learners.items.heat.shape[1])
+    """After rows of items were given back: sums and lists of the most popular are made anew. gone: rows."""
+    count_again(learners.items, learners.mixing, learners.items.heat.shape[0])
+    learners.items.code[gone] = 0
+    learners.items.code_step[gone] = 0.0
 
 
 def rebuild_derived(learners: Learners) -> None:
-    """After a snapshot was loaded: nothing but room to work in is derived, and that starts clean by itself."""
+    """After vectors were loaded: their codes; and room to work in starts clean."""
+    items = learners.items
+    encode_all(items.vector, items.code, items.code_step, items.vector.shape[0])
     learners.scratch.mark[:] = -1
     learners.scratch.used[0] = 0

@@ -1,4 +1,4 @@
-"""Contexts: a fixed directory of context values, and of context values in a situation.
+"""Contexts: a fixed directory of context values.
 
 A value's key is the hash of "name=value" (`online.batch.context_keys`). Its row is one of the PROBES places that the
 key points to; where all are taken, the one that was used longest ago gives way (the first among equals).
@@ -15,14 +15,6 @@ PROBES = 8
 EVERYTHING = np.uint64(1)  # the key of what is always there
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _MASK = np.uint64(CONTEXT_ROWS - 1)
-
-
-@njit(cache=True)
-def situated(key: np.uint64, segment: int) -> np.uint64:
-    """The key of a context value in one of the user's situations."""
-    mixed = (key ^ np.uint64(segment + 1)) * _SPREAD
-    mixed ^= mixed >> np.uint64(29)
-    return mixed if mixed != np.uint64(0) else np.uint64(1)
 
 
 @njit(cache=True)
@@ -53,8 +45,6 @@ def found_or_new(contexts: ContextArrays, key: np.uint64, at_ms: int) -> Any:
         contexts.count[row] = 0.0
         contexts.total[row] = 0.0
         contexts.at_ms[row] = 0.0
-        contexts.weight[row] = 0.0
-        contexts.gradient[row] = 0.0
         contexts.used_ms[row] = at_ms
     contexts.used_ms[row] = max(contexts.used_ms[row], at_ms)
     return row
@@ -77,13 +67,11 @@ def key_at(keys: np.ndarray, place: int) -> Any:
 
 
 @njit(cache=True)
-def context_rows(directory: np.ndarray, keys: np.ndarray, segment: int, rows: np.ndarray) -> None:
-    """rows [2, CONTEXT_PLACES] of a moment's contexts: by themselves, and in the user's situation; -1 is none.
+def context_rows(directory: np.ndarray, keys: np.ndarray, rows: np.ndarray) -> None:
+    """rows [CONTEXT_PLACES] of a moment's contexts; -1 is none.
 
-    directory: u8 [CONTEXT_ROWS], the keys of all rows; keys: u8 [CONTEXT_FEATURES], 0 is none. All values as one are
-    too many to be told apart by situation as well.
+    directory: u8 [CONTEXT_ROWS], the keys of all rows; keys: u8 [CONTEXT_FEATURES], 0 is none.
     """
     for k in range(CONTEXT_PLACES):
         key = key_at(keys, k)
-        rows[0, k] = find_context(directory, key) if key != 0 else -1
-        rows[1, k] = find_context(directory, situated(key, segment)) if key != 0 and k <= CONTEXT_FEATURES else -1
+        rows[k] = find_context(directory, key) if key != 0 else -1

@@ -9,23 +9,22 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from numba import njit
 
 from online.artifact import Artifact
 from online.batch import context_keys
 from online.chance import hash64, uniform
+from online.held import hold
 from online.recommendation.arrays import EXPERTS
-from online.recommendation.catalogue import Catalogue
-from online.recommendation.layout import FEATURES, Learners
-from online.recommendation.score import explain_gathered, has_taste, score_all
-from online.recommendation.slate import POOL_BEYOND, POOL_MAX, allow_available, best_rows, pick_slate
+from online.recommendation.layout import CANDIDATES_MAX, Learners
+from online.recommendation.ranking import BEYOND, SHORTLIST, Open
+from online.recommendation.slate_kernel import Shown, Sight, decide_slate
 from online.records import BECAUSE_TERMS, NO_BECAUSE, Decision, pack_because, pack_floats, unpack_because
-from online.rows import Rows, find_row
+from online.rows import find_row
 from online.settings import CONTEXT_FEATURES_MAX, SLATE_MAX, Settings
 from online.state import COLUMN_BY_NAME, State
 from online.views import Views, bind, read_only
 
-EXPERTS_N = len(EXPERTS)
+SIGHTS_KEPT = 4  # two sides of the shared memory, two arms
 _ARM_DRAW = 1 << 32  # a draw's number that no position uses
 
 
@@ -71,82 +70,6 @@ class Champion:
         views = bind(read_only(State(settings, artifact, known_users=False).arrays, COLUMN_BY_NAME), settings)
         self.items = views.items
         self.learners = views.learners
-
-
-@njit(cache=True)
-def _largest(terms: Any, experts: Any, parts: Any) -> None:
-    """The terms of the largest size, the largest first; among equals the lower number. They leave `terms`."""
-    for t in range(BECAUSE_TERMS):
-        largest = 0
-        for e in range(1, terms.shape[0]):
-            if abs(terms[e]) > abs(terms[largest]):
-                largest = e
-        experts[t] = largest
-        parts[t] = terms[largest]
-        terms[largest] = np.float32(0.0)
-
-
-@njit(cache=True)
-def decide_slate(
-    users: Rows,
-    items: Rows,
-    catalogue: Catalogue,
-    learners: Learners,
-    scored_key: Any,
-    user: np.uint64,
-    at_ms: int,
-    context: Any,
-    candidates: Any,
-    restricted: bool,
-    exclude: Any,
-    caps: Any,
-    n: int,
-    exploration: float,
-    seed: np.uint64,
-    decision: np.uint64,
-    scores: Any,
-    allowed: Any,
-    pool: Any,
-    rows: Any,
-    propensities: Any,
-    experts: Any,
-    parts: Any,
-) -> int:
-    """Fill rows [n], propensities [n], and the largest terms: experts and parts [n, BECAUSE_TERMS]; how many positions
-    are filled.
-
-    scored_key: keys of the rows that `learners` can score; a row that holds another item now is not theirs.
-    """
-    count = min(items.handed_out[0], scored_key.shape[0])
-    user_row = find_row(users, user)
-    allow_available(catalogue, items.key, count, at_ms, allowed)
-    for row in range(count):
-        if scored_key[row] != items.key[row]:
-            allowed[row] = False
-    if restricted:
-        for row in range(count):
-            scores[row] = 0.0
-        for k in range(candidates.shape[0]):
-            row = find_row(items, candidates[k])
-            if 0 <= row < count:
-                scores[row] = 1.0
-        for row in range(count):
-            allowed[row] = allowed[row] and scores[row] == 1.0
-    for k in range(exclude.shape[0]):
-        row = find_row(items, exclude[k])
-        if 0 <= row < count:
-            allowed[row] = False
-    score_all(learners, user_row, at_ms, context, count, scores)
-    pooled = best_rows(scores, allowed, count, pool)
-    filled = pick_slate(scores, pool, pooled, catalogue, caps, n, exploration, seed, decision, rows, propensities)
-    tasteful = has_taste(learners, user_row)
-    features = np.empty(FEATURES, np.float32)
-    lanes = np.empty(16, np.float32)
-    terms = np.empty(EXPERTS_N, np.float32)
-    for k in range(filled):
-        explain_gathered(learners, user_row, rows[k], tasteful, lanes, features, terms)
-        _largest(terms, experts[k], parts[k])
-    return filled
 
 
 class Slate(NamedTuple):
@@ -228,31 +151,43 @@ class Decider:
         self._settings = settings
         self._caps = np.array([cap.most for cap in settings.caps], np.int64)
         self._seed = np.uint64(settings.seed)
-        self._rows = np.zeros(SLATE_MAX, np.int64)
-        self._propensities = np.zeros(SLATE_MAX, np.float64)
-        self._experts = np.zeros((SLATE_MAX, BECAUSE_TERMS), np.uint8)
-        self._parts = np.zeros((SLATE_MAX, BECAUSE_TERMS), np.float32)
+        self._shown = Shown(
+            rows=np.zeros(SLATE_MAX, np.int64),
+            scores=np.zeros(SLATE_MAX, np.float32),
+            propensities=np.zeros(SLATE_MAX, np.float64),
+            experts=np.zeros((SLATE_MAX, BECAUSE_TERMS), np.uint8),
+            parts=np.zeros((SLATE_MAX, BECAUSE_TERMS), np.float32),
+        )
+        self._held_shown = hold(self._shown)
         self._context = np.zeros(CONTEXT_FEATURES_MAX, np.uint64)
+        self._pool = np.zeros(CANDIDATES_MAX, np.int64)
         self._scores = np.empty(0, np.float32)
-        self._allowed = np.empty(0, np.bool_)
+        self._sights: list[tuple[Views, Champion | None, Any]] = []
+
+    def _sight(self, views: Views, champion: Champion | None) -> Any:
+        """The held Sight of these views, made once: the newest SIGHTS_KEPT are remembered."""
+        for known, arm, held in self._sights:
+            if known is views and arm is champion:
+                return held
+        learners = views.learners if champion is None else with_users(champion.learners, views.learners)
+        scored_key = views.items.key if champion is None else champion.items.key
+        rows = Open(views.catalogue, views.items.key, scored_key, learners.scratch.stamp)
+        held = hold(Sight(views.users, views.items, learners, rows))
+        self._sights = [(views, champion, held), *self._sights[: SIGHTS_KEPT - 1]]
+        return held
 
     def decide(self, views: Views, champion: Champion | None, request: Request) -> Slate:
         """The slate for `request` from the state in `views`."""
         capacity = views.items.key.shape[0]
         if self._scores.shape[0] != capacity:
             self._scores = np.empty(capacity, np.float32)
-            self._allowed = np.empty(capacity, np.bool_)
         self._context[:] = 0
         for k, key in enumerate(context_keys(request.context)):
             self._context[k] = key
         n = min(request.n, SLATE_MAX)
-        pool = np.empty(POOL_MAX if len(self._caps) else n + POOL_BEYOND, np.int64)
         filled = decide_slate(
-            views.users,
-            views.items,
-            views.catalogue,
-            views.learners if champion is None else with_users(champion.learners, views.learners),
-            views.items.key if champion is None else champion.items.key,
+            self._sight(views, champion),
+            self._held_shown,
             np.uint64(hash64(request.user_id)),
             request.at_ms,
             self._context,
@@ -265,20 +200,16 @@ class Decider:
             self._seed,
             np.uint64(hash64(request.decision_id)),
             self._scores,
-            self._allowed,
-            pool,
-            self._rows,
-            self._propensities,
-            self._experts,
-            self._parts,
+            self._pool,
+            CANDIDATES_MAX if len(self._caps) else max(SHORTLIST, n + BEYOND),
         )
-        rows: list[int] = self._rows[:filled].tolist()
+        shown = self._shown
         return Slate(
-            rows=rows,
-            scores=self._scores[self._rows[:filled]].tolist(),
-            propensities=self._propensities[:filled].astype(np.float32).tolist(),
-            experts=self._experts[:filled].copy(),
-            parts=self._parts[:filled].copy(),
+            rows=shown.rows[:filled].tolist(),
+            scores=shown.scores[:filled].tolist(),
+            propensities=shown.propensities[:filled].astype(np.float32).tolist(),
+            experts=shown.experts[:filled].copy(),
+            parts=shown.parts[:filled].copy(),
             unknown=self._unknown(views, request, n - filled),
         )
 

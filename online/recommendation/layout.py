@@ -27,28 +27,36 @@ CONTEXT_PLACES = CONTEXT_FEATURES + 2  # beside those: everything, whatever the 
 HALF_LIVES_S = (90.0, 300.0, 1_200.0, 7_200.0, 86_400.0, 30 * 86_400.0)  # of popularity
 POPULARITIES = len(HALF_LIVES_S)
 TOP = 64  # most popular items kept in order, for each half-life
-NEVER = -1e18  # the logarithm of a count of nothing
 BACKBONE_FLOATS = 1 << 18
 TOUCHED_MAX = 4_096  # items that the memories may bring up for one score
 SEGMENTS = 5  # of a user's situation, see `online.recommendation.mixing`
 
-# One number per feature of the score; the memories' features come last.
-F_POPULARITY = 0
-F_TASTE = POPULARITIES
-F_ITEM = F_TASTE + 1
-F_RESPONSE = F_ITEM + 1
-F_NEXT_FAST = F_RESPONSE + 1  # after the last item, the one before, any earlier one
-F_NEXT_SLOW = F_NEXT_FAST + 3
-F_AROUND = F_NEXT_SLOW + 3
-F_CONTEXT = F_AROUND + 1
-F_CONTEXT_SITUATION = F_CONTEXT + CONTEXT_PLACES
-FEATURES = F_CONTEXT_SITUATION + CONTEXT_PLACES
-FIRST_SPARSE = F_NEXT_FAST
-SPARSE = FEATURES - FIRST_SPARSE
+# A share is what one expert gives an item of all that it expects to be taken: the mixture's parts.
+S_POPULARITY = 0
+S_NEXT_FAST = POPULARITIES  # after the last item, the one before, any earlier one
+S_NEXT_SLOW = S_NEXT_FAST + 3
+S_AROUND = S_NEXT_SLOW + 3
+S_CONTEXT = S_AROUND + 1
+S_NEW = S_CONTEXT + CONTEXT_PLACES  # the newest items, before anything is known of them
+SHARES = S_NEW + 1
+FIRST_SPARSE = S_NEXT_FAST  # shares of popularity every item has, the memories' only the items that they hold
+SPARSE = SHARES - FIRST_SPARSE
 
-EXPERTS = ("popularity", "taste", "item", "response", "next", "around", "context")
-EXPERT_OF_FEATURE = np.array(
-    [0] * POPULARITIES + [1, 2, 3] + [4] * 6 + [5] + [6] * (2 * CONTEXT_PLACES), dtype=np.int64
+# One number per feature of the score: every share by itself, then what they make together, and what else is known.
+F_MIXTURE = SHARES
+F_TASTE = F_MIXTURE + 1
+F_RESPONSE = F_TASTE + 1
+F_AGE = F_RESPONSE + 1
+FEATURES = F_AGE + 1
+UNITS = 24  # of the rescorer's hidden layer
+NEWEST = 64  # items that count as new
+CELLS_MAX = 512  # see `online.recommendation.cells`
+LISTED_MAX = 1_024  # candidates of one ranking
+
+EXPERTS = ("popularity", "taste", "item", "response", "next", "around", "context", "new", "together")
+E_POPULARITY, E_TASTE, E_ITEM, E_RESPONSE, E_NEXT, E_AROUND, E_CONTEXT, E_NEW, E_TOGETHER = range(len(EXPERTS))
+EXPERT_OF_SHARE = np.array(
+    [E_POPULARITY] * POPULARITIES + [E_NEXT] * 6 + [E_AROUND] + [E_CONTEXT] * CONTEXT_PLACES + [E_NEW], dtype=np.int64
 )
 
 
@@ -66,6 +74,8 @@ class ItemArrays(NamedTuple):
     """Per item: its vector, what followed it and what is near it."""
 
     vector: Array  # f4 [items, DIMENSION]
+    code: Array  # i1 [items, DIMENSION] the vector in 8 bits, see `online.recommendation.codes`
+    code_step: Array  # f4 [items]
     anchor: Array  # f4 [items, DIMENSION] the vector as trained, zeros for an item that came later
     gradient: Array  # f4 [items] sum of squares, of AdaGrad
     bias: Array  # f4 [items]
@@ -74,7 +84,8 @@ class ItemArrays(NamedTuple):
     shown: Array  # f4 [items] decayed: impressions, weighted
     reward: Array  # f4 [items] decayed: rewards of those
     response: Array  # f4 [items] what those two say, in bits; 0 for an item that was never shown
-    heat: Array  # f8 [POPULARITIES, items] log2 of decayed counts, see `online.recommendation.popularity`
+    since_ms: Array  # f8 [items] event time when it came or was first taken, 0 before
+    heat: Array  # f4 [items, POPULARITIES] decayed counts, see `online.recommendation.popularity`
     fast_item: Array  # i4 [items, NEXT_SLOTS], see `online.recommendation.memory`
     fast_count: Array  # f4 [items, NEXT_SLOTS]
     fast_total: Array  # f4 [items]
@@ -90,7 +101,7 @@ class ItemArrays(NamedTuple):
 
 
 class ContextArrays(NamedTuple):
-    """Per context value: what is taken there, and how it shifts the mixing weights."""
+    """Per context value: what is taken there."""
 
     key: Array  # u8 [CONTEXT_ROWS], 0 is free
     used_ms: Array  # i8 [CONTEXT_ROWS]
@@ -98,18 +109,33 @@ class ContextArrays(NamedTuple):
     count: Array  # type: ignore[assignment]  # f4 [CONTEXT_ROWS, CONTEXT_SLOTS]; hides tuple.count, which nobody calls
     total: Array  # f4 [CONTEXT_ROWS]
     at_ms: Array  # f8 [CONTEXT_ROWS]
-    weight: Array  # f8 [CONTEXT_ROWS, FEATURES]
-    gradient: Array  # f8 [CONTEXT_ROWS, FEATURES]
 
 
 class MixingArrays(NamedTuple):
-    """Weights of the features: row 0 is shared, the others are what a situation adds to it."""
+    """How the experts are put together. Of weights, row 0 is shared, the others are what a situation adds to it."""
 
+    trust: Array  # f8 [SEGMENTS, SHARES] of each share in a situation, they sum to one
     weight: Array  # f8 [1 + SEGMENTS, FEATURES] less FIRST_WEIGHTS
     gradient: Array  # f8 [1 + SEGMENTS, FEATURES]
     clock: Array  # i8 [3]: event time of the newest learned event, events learned, rows of items up to the highest
     response: Array  # f8 [3] mean reward of a shown item, decayed: the mean, impressions, rewards
+    inner: Array  # f4 [FEATURES + SEGMENTS, UNITS] of the rescorer, less where they started; a situation is an input
+    inner_gradient: Array  # f4 [FEATURES + SEGMENTS, UNITS]
+    outer: Array  # f4 [UNITS] likewise
+    outer_gradient: Array  # f4 [UNITS]
+    total: Array  # f8 [POPULARITIES] sums of the heats
+    origin_ms: Array  # f8 [POPULARITIES] the time at which a take weighs 1 in them
     top: Array  # i4 [POPULARITIES, TOP] most popular items, best first
+    newest: Array  # i4 [NEWEST] a ring of the items that came last
+    came: Array  # i8 [1] how many ever came
+
+
+class CellArrays(NamedTuple):
+    """The trained vectors in groups, see `online.recommendation.cells`."""
+
+    centre: Array  # f4 [cells, DIMENSION]
+    start: Array  # i4 [cells + 1] into row
+    row: Array  # i4 [trained items]
 
 
 class Scratch(NamedTuple):
@@ -117,20 +143,32 @@ class Scratch(NamedTuple):
 
     mark: Array  # i4 [items] place among the touched, -1
     stamp: Array  # i8 [items] of the last comparison that looked at the item
-    stamps: Array  # i8 [1] comparisons
+    seen: Array  # i8 [items] of the last ranking that listed the item
+    stamps: Array  # i8 [1] comparisons and rankings
     order: Array  # i4 [CANDIDATES_MAX]
     touched: Array  # i4 [TOUCHED_MAX]
-    feature: Array  # f4 [TOUCHED_MAX, SPARSE]
-    cooled: Array  # f8 [POPULARITIES] heat of a count of FLOOR, now
+    share: Array  # f4 [TOUCHED_MAX, SPARSE] what the memories give
     lanes: Array  # f4 [16]
-    sparse: Array  # f4 [TOUCHED_MAX] the memories' part of the score
+    query_code: Array  # i1 [1, DIMENSION]
+    query_step: Array  # f4 [1]
+    sparse: Array  # f4 [TOUCHED_MAX] the memories' part of the mixture
+    popular: Array  # f4 [POPULARITIES] what a heat of 1 adds to the mixture
     weight: Array  # f4 [FEATURES] in the present situation
-    weight_exact: Array  # f8 [FEATURES]
-    context_rows: Array  # i4 [2, CONTEXT_PLACES] of the context, of context and situation
+    trust: Array  # f4 [SHARES] likewise
+    inner: Array  # f4 [FEATURES, UNITS] the rescorer as it stands
+    start: Array  # f4 [UNITS] what the present situation gives its units
+    outer: Array  # f4 [UNITS]
+    units: Array  # f4 [CANDIDATES_MAX, UNITS]
+    inner_step: Array  # f4 [FEATURES, UNITS] the gradient
+    context_rows: Array  # i4 [CONTEXT_PLACES]
     used: Array  # i8 [1] touched items
     backbone: Array  # f4
-    query: Array  # f4 [DIMENSION]
+    listed: Array  # i4 [LISTED_MAX]
+    tasted: Array  # i4 [LISTED_MAX]
+    near: Array  # f4 [CELLS_MAX]
+    nearest: Array  # i4 [CELLS_MAX]
     candidate: Array  # i4 [CANDIDATES_MAX]
+    candidate_share: Array  # f4 [CANDIDATES_MAX, SHARES]
     candidate_feature: Array  # f4 [CANDIDATES_MAX, FEATURES]
     candidate_score: Array  # f8 [CANDIDATES_MAX]
 
@@ -144,6 +182,7 @@ class Learners(NamedTuple):
     items: ItemArrays
     contexts: ContextArrays
     mixing: MixingArrays
+    cells: CellArrays
     scratch: Scratch
 
 
@@ -156,15 +195,18 @@ LEARNER_COLUMNS: tuple[Column, ...] = (
     Column(name="users.ring_at_ms", dtype="i8", shape=(RING,), served=True),
     Column(name="users.taken", dtype="i8", served=True),
     Column(name="items.vector", dtype="f4", shape=(DIMENSION,), served=True),
+    Column(name="items.code", dtype="i1", shape=(DIMENSION,), derived=True, served=True),
+    Column(name="items.code_step", dtype="f4", derived=True, served=True),
     Column(name="items.anchor", dtype="f4", shape=(DIMENSION,)),
     Column(name="items.gradient", dtype="f4"),
     Column(name="items.bias", dtype="f4", served=True),
     Column(name="items.trained", dtype="u1"),
-    Column(name="items.taken", dtype="f4"),
+    Column(name="items.taken", dtype="f4", served=True),
     Column(name="items.shown", dtype="f4"),
     Column(name="items.reward", dtype="f4"),
     Column(name="items.response", dtype="f4", served=True),
-    Column(name="items.heat", dtype="f8", shape=(POPULARITIES,), fill=NEVER, layout="lanes", served=True),
+    Column(name="items.since_ms", dtype="f8", served=True),
+    Column(name="items.heat", dtype="f4", shape=(POPULARITIES,), served=True),
     Column(name="items.fast_item", dtype="i4", shape=(NEXT_SLOTS,), fill=-1, refers="items", served=True),
     Column(name="items.fast_count", dtype="f4", shape=(NEXT_SLOTS,), served=True),
     Column(name="items.fast_total", dtype="f4", served=True),
@@ -183,15 +225,26 @@ LEARNER_COLUMNS: tuple[Column, ...] = (
     Column(name="contexts.count", dtype="f4", shape=(CONTEXT_SLOTS,), served=True),
     Column(name="contexts.total", dtype="f4", served=True),
     Column(name="contexts.at_ms", dtype="f8", served=True),
-    Column(name="contexts.weight", dtype="f8", shape=(FEATURES,), served=True),
-    Column(name="contexts.gradient", dtype="f8", shape=(FEATURES,)),
+    Column(name="mixture.trust", dtype="f8", shape=(SHARES,), fill=1.0 / SHARES, served=True),
     Column(name="mixing.weight", dtype="f8", shape=(FEATURES,), served=True),
     Column(name="mixing.gradient", dtype="f8", shape=(FEATURES,)),
+    Column(name="rescorer.inner", dtype="f4", shape=(UNITS,), served=True),
+    Column(name="rescorer.inner_gradient", dtype="f4", shape=(UNITS,)),
+    Column(name="rescorer_units.outer", dtype="f4", served=True),
+    Column(name="rescorer_units.outer_gradient", dtype="f4"),
     Column(name="mixing_response.response", dtype="f8", served=True),
     Column(name="mixing_clock.clock", dtype="i8", served=True),
     # The backbone's weights, flat: part of the artifact, so neither in the digest nor in a snapshot.
     Column(name="backbone.weights", dtype="f4", derived=True),
     Column(name="backbone_shape.shape", dtype="i8", derived=True),
+    Column(name="popularity.total", dtype="f8", served=True),
+    Column(name="popularity.origin_ms", dtype="f8"),
+    Column(name="newest.row", dtype="i4", fill=-1, refers="items", served=True),
+    Column(name="newest_count.count", dtype="i8"),
+    # Out of the artifact's vectors, by its size.
+    Column(name="cells.centre", dtype="f4", shape=(DIMENSION,), derived=True, served=True),
+    Column(name="cells_start.start", dtype="i4", derived=True, served=True),
+    Column(name="cells_rows.row", dtype="i4", derived=True, served=True),
     Column(name="popularity.top", dtype="i4", shape=(TOP,), fill=-1, refers="items", served=True),
 )
 
@@ -200,10 +253,18 @@ def learner_capacity(settings: Settings) -> dict[str, int]:
     """Rows of the learners' fixed tables."""
     return {
         "contexts": CONTEXT_ROWS,
+        "mixture": SEGMENTS,
         "mixing": 1 + SEGMENTS,
+        "rescorer": FEATURES + SEGMENTS,
+        "rescorer_units": UNITS,
         "mixing_clock": 3,
         "mixing_response": 3,
         "popularity": POPULARITIES,
+        "newest": NEWEST,
+        "newest_count": 1,
+        "cells": 1,
+        "cells_start": 2,
+        "cells_rows": 0,
         "backbone": BACKBONE_FLOATS,
         "backbone_shape": 5,
     }

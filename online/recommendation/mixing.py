@@ -1,49 +1,41 @@
-"""Mixing: one weight per feature, shared by all, plus what the user's situation and the moment's context add to it.
+"""Mixing: how far each expert is trusted, and one weight per feature of what they give together.
 
-score(item) = sum of weight * feature; the weights follow the gradient of the softmax over the taken item and its
-hardest rivals, scaled by AdaGrad (Duchi et al., JMLR 2011). What a segment adds is pulled back towards zero each time
-it moves, so a segment that has seen little speaks with the shared weights.
+The mixture is linear: the probability that an item is taken next is the sum of the experts' shares for it, each times
+the trust in that expert in the user's situation. Trust follows the experts' responsibilities for what was taken, a
+running step of expectation maximisation (Cappé and Moulines, J. R. Stat. Soc. B 71, 2009).
+
+score(item) = sum of weight * feature, of which the mixture's logarithm is one; the weights follow the gradient of the
+softmax over the taken item and its hardest rivals, scaled by AdaGrad (Duchi et al., JMLR 2011). What a situation adds
+is pulled back towards zero each time it moves, so one that has seen little speaks with the shared weights.
 """
 
 import numpy as np
 from numba import njit
 
 from online.recommendation.layout import (
-    CONTEXT_FEATURES,
-    CONTEXT_PLACES,
-    F_AROUND,
-    F_CONTEXT,
-    F_CONTEXT_SITUATION,
-    F_ITEM,
-    F_NEXT_FAST,
-    F_NEXT_SLOW,
+    F_MIXTURE,
     F_RESPONSE,
     F_TASTE,
     FEATURES,
     RING,
-    ContextArrays,
+    SHARES,
     MixingArrays,
 )
 
 STEP_MAX = 0.1  # of one weight at one event
 WEIGHT_MAX = 8.0
-SHRINKAGE = 1e-5  # of a segment's own part, at each of its steps
+SHRINKAGE = 1e-5  # of a situation's own part, at each of its steps
 FIRST_GRADIENT = 1.0  # AdaGrad's sum starts here: no first step is larger than the rate
+TRUST_RATE_MAX = 0.05
+LEAST_TRUST = 1e-5  # what an expert keeps however wrong it was: it can come back
 
 
 def _first_weights() -> np.ndarray:
     """Shared weights before anything was learned: [FEATURES]."""
     weights = np.zeros(FEATURES)
-    weights[:F_TASTE] = (0.15, 0.2, 0.15, 0.1, 0.05, 0.05)
+    weights[F_MIXTURE] = 1.0
     weights[F_TASTE] = 0.7
-    weights[F_ITEM] = 1.0
     weights[F_RESPONSE] = 1.0
-    weights[F_NEXT_FAST : F_NEXT_FAST + 3] = (0.3, 0.1, 0.05)
-    weights[F_NEXT_SLOW : F_NEXT_SLOW + 3] = (0.1, 0.05, 0.05)
-    weights[F_AROUND] = 0.2
-    weights[F_CONTEXT : F_CONTEXT + CONTEXT_FEATURES] = 0.1
-    weights[F_CONTEXT + CONTEXT_PLACES - 1] = 0.1
-    weights[F_CONTEXT_SITUATION : F_CONTEXT_SITUATION + CONTEXT_PLACES] = 0.05
     return weights
 
 
@@ -68,34 +60,19 @@ def situation(takes: np.ndarray, ring_at_ms: np.ndarray, user: int, at_ms: int, 
 
 
 @njit(cache=True)
-def set_weights(
-    shared: np.ndarray,
-    contextual: np.ndarray,
-    rows: np.ndarray,
-    segment: int,
-    weight_exact: np.ndarray,
-    weight: np.ndarray,
-) -> None:
-    """The weights of a situation and a context: weight_exact f8 [FEATURES], weight the same in f4.
-
-    shared: f8 [1 + SEGMENTS, FEATURES], contextual: f8 [CONTEXT_ROWS, FEATURES]; rows: from `context_rows`.
-    """
+def set_weights(mixing: MixingArrays, segment: int, weight: np.ndarray, trust: np.ndarray) -> None:
+    """What holds in a situation: weight f4 [FEATURES], trust f4 [SHARES]."""
     for f in range(FEATURES):
-        weight_exact[f] = FIRST_WEIGHTS[f] + shared[0, f] + shared[1 + segment, f]
-    for k in range(CONTEXT_FEATURES):
-        row = rows[0, k]
-        if row >= 0:
-            for f in range(FEATURES):
-                weight_exact[f] += contextual[row, f]
-    for f in range(FEATURES):
-        weight[f] = weight_exact[f]
+        weight[f] = FIRST_WEIGHTS[f] + mixing.weight[0, f] + mixing.weight[1 + segment, f]
+    for k in range(SHARES):
+        trust[k] = mixing.trust[segment, k]
 
 
 @njit(cache=True)
 def _move(weights: np.ndarray, sums: np.ndarray, row: int, gradient: np.ndarray, rate: float, kept: float) -> None:
     for f in range(FEATURES):
         g = gradient[f]
-        if g == 0.0 or f == F_ITEM:
+        if g == 0.0:
             continue
         sums[row, f] += g * g
         step = rate * g / np.sqrt(FIRST_GRADIENT + sums[row, f])
@@ -104,20 +81,24 @@ def _move(weights: np.ndarray, sums: np.ndarray, row: int, gradient: np.ndarray,
 
 
 @njit(cache=True)
-def move_weights(
-    mixing: MixingArrays,
-    contexts: ContextArrays,
-    rows: np.ndarray,
-    segment: int,
-    gradient: np.ndarray,
-    rate: float,
-) -> None:
-    """One step against `gradient` [FEATURES] of the loss, for the shared weights and each segment's own part.
-
-    rows: from `context_rows`.
-    """
+def move_weights(mixing: MixingArrays, segment: int, gradient: np.ndarray, rate: float) -> None:
+    """One step against `gradient` [FEATURES] of the loss, for the shared weights and the situation's own part."""
     _move(mixing.weight, mixing.gradient, 0, gradient, rate, 1.0)
     _move(mixing.weight, mixing.gradient, 1 + segment, gradient, rate, 1.0 - SHRINKAGE)
-    for k in range(CONTEXT_FEATURES):
-        if rows[0, k] >= 0:
-            _move(contexts.weight, contexts.gradient, rows[0, k], gradient, rate, 1.0 - SHRINKAGE)
+
+
+@njit(cache=True)
+def move_trust(trust: np.ndarray, segment: int, shares: np.ndarray, rate: float) -> None:
+    """One step of expectation maximisation: towards each expert's part in the probability of the item that was taken.
+
+    trust: f8 [SEGMENTS, SHARES]; shares: [SHARES], what each expert gave that item. Where none gave it anything,
+    nothing is known about whom to trust.
+    """
+    total = 0.0
+    for k in range(SHARES):
+        total += trust[segment, k] * float(shares[k])
+    if not total > 0.0:
+        return
+    for k in range(SHARES):
+        part = trust[segment, k] * float(shares[k]) / total
+        trust[segment, k] += rate * (part + LEAST_TRUST - trust[segment, k] * (1.0 + SHARES * LEAST_TRUST))

@@ -1,8 +1,8 @@
 """Observe: what the learners take from one event, and from one slate when its window closes.
 
-Order matters and is fixed: first the event is predicted and the mixing weights, biases and vectors move against the
-loss; then popularity, contexts and memories count it; last the user's own state moves on. So an event is tested
-before it is learned, always.
+Order matters and is fixed: first the event is predicted, and all that combines the experts, biases and vectors move
+against the loss; then popularity, contexts and memories count it; last the user's own state moves on. So an event is
+tested before it is learned, always.
 
 Stable for callers: Learners, observe, learn_slate.
 """
@@ -12,15 +12,13 @@ from numba import njit
 
 from online.arithmetic import exp, log, log2
 from online.chance import philox
-from online.journal import Journal, RowJournal, touch
+from online.journal import Journal, RowJournal, touch, touch_all
 from online.recommendation import popularity
 from online.recommendation.backbone import Backbone, step
-from online.recommendation.context import found_or_new, key_at, situated
+from online.recommendation.context import found_or_new, key_at
 from online.recommendation.layout import (
     CANDIDATES_MAX,
-    CONTEXT_FEATURES,
     CONTEXT_PLACES,
-    F_ITEM,
     FEATURES,
     POPULARITIES,
     RING,
@@ -30,9 +28,10 @@ from online.recommendation.layout import (
     UserArrays,
 )
 from online.recommendation.memory import remember
-from online.recommendation.mixing import move_weights, situation
+from online.recommendation.mixing import TRUST_RATE_MAX, move_trust, move_weights
+from online.recommendation.rescoring import corrected, learn_network
 from online.recommendation.residuals import move_item, settle_new
-from online.recommendation.score import features_of, gather, has_taste
+from online.recommendation.score import combined, features_of, gather, has_taste
 from online.recommendation.settings import Knobs
 
 __all__ = ["Learners", "learn_slate", "observe"]
@@ -68,20 +67,36 @@ def observe(
     loss = -1.0
     if learning and weight > 0.0:
         clock, knobs = learners.mixing.clock, learners.knobs
-        if clock[1] < knobs.mixing_all_until or clock[1] % knobs.mixing_every == 0:
-            loss = _compare(learners, journal, user, item, at_ms, context, weight)
-        segment = situation(learners.users.taken, learners.users.ring_at_ms, user, at_ms, knobs.session_gap_ms)
+        always = clock[1] < knobs.mixing_all_until
+        if always or clock[1] % knobs.mixing_every == 0:
+            loss = _compare(
+                learners, journal, user, item, at_ms, context, weight, 1.0 if always else float(knobs.mixing_every)
+            )
         clock[0] = max(clock[0], at_ms)
         clock[1] += 1
         clock[2] = max(clock[2], item + 1)
-        popularity.take(learners.items, learners.mixing, item, at_ms, weight)
-        _remember_contexts(learners.contexts, journal.contexts, item, at_ms, context, segment, weight, knobs.context_ms)
+        if popularity.take(learners.items, learners.mixing, item, at_ms, weight):
+            touch_all(journal.items)
+        _remember_contexts(learners.contexts, journal.contexts, item, at_ms, context, weight, knobs.context_ms)
         _remember_past(learners.users, learners.items, knobs, journal.items, user, item, at_ms, weight)
+        introduce(learners, item, at_ms)
         learners.items.taken[item] += np.float32(weight)
         touch(journal.items, item)
     _follow(learners.users, learners.backbone, learners.items.vector, learners.scratch.backbone, user, item, at_ms)
     touch(journal.users, user)
     return loss
+
+
+@njit(cache=True)
+def introduce(learners: Learners, item: int, at_ms: int) -> None:
+    """Note when an item came, by its first take or before it. One that training has not seen is new from then on."""
+    items, mixing = learners.items, learners.mixing
+    if items.since_ms[item] != 0.0:
+        return
+    items.since_ms[item] = max(1, at_ms)
+    if items.trained[item] == 0:
+        mixing.newest[mixing.came[0] % mixing.newest.shape[0]] = item
+        mixing.came[0] += 1
 
 
 @njit(cache=True)
@@ -91,29 +106,26 @@ def _remember_contexts(
     item: int,
     at_ms: int,
     context: np.ndarray,
-    segment: int,
     weight: float,
     half_life_ms: float,
 ) -> None:
     for k in range(CONTEXT_PLACES):
-        alone = key_at(context, k)
-        if alone == 0:
+        key = key_at(context, k)
+        if key == 0:
             continue
-        for both in range(2 if k <= CONTEXT_FEATURES else 1):
-            key = alone if both == 0 else situated(alone, segment)
-            row = found_or_new(contexts, key, at_ms)
-            remember(
-                contexts.item,
-                contexts.count,
-                contexts.total,
-                contexts.at_ms,
-                row,
-                item,
-                float(at_ms),
-                half_life_ms,
-                weight,
-            )
-            touch(journal, row)
+        row = found_or_new(contexts, key, at_ms)
+        remember(
+            contexts.item,
+            contexts.count,
+            contexts.total,
+            contexts.at_ms,
+            row,
+            item,
+            float(at_ms),
+            half_life_ms,
+            weight,
+        )
+        touch(journal, row)
 
 
 @njit(cache=True)
@@ -209,16 +221,23 @@ def _follow(
 
 @njit(cache=True)
 def _compare(
-    learners: Learners, journal: Journal, user: int, item: int, at_ms: int, context: np.ndarray, weight: float
+    learners: Learners,
+    journal: Journal,
+    user: int,
+    item: int,
+    at_ms: int,
+    context: np.ndarray,
+    weight: float,
+    stands_for_events: float,
 ) -> float:
-    """Predict the taken item among its rivals, and move weights, biases and vectors against the loss.
+    """Predict the taken item among its rivals, and move trust, weights, network, biases and vectors against the loss.
 
     The softmax runs over the taken item, the hardest rivals, and RANDOM_RIVALS others that stand for all the rest,
     each of them for its share: a sampled softmax that knows its sampling rates, so that weights which would let the
     cold part of the catalogue rise are held down too.
     """
     users, items, scratch, knobs = learners.users, learners.items, learners.scratch, learners.knobs
-    if items.taken[item] == 0.0:
+    if items.taken[item] == 0.0 and items.since_ms[item] == 0.0 and items.trained[item] == 0:
         return -1.0  # nobody could have known it
     for lag in range(RING):
         if users.ring[user, lag] == item:
@@ -247,23 +266,21 @@ def _compare(
     )
     count = _random_rivals(scratch.candidate, 1 + held, stamp, now, learners.mixing.clock)
     rest = float(learners.mixing.clock[2] - 1 - held)
-    stands_for = rest / (count - 1 - held) if count > 1 + held else 1.0
+    stands_for = max(1.0, rest / (count - 1 - held)) if count > 1 + held else 1.0
 
     features, errors = scratch.candidate_feature, scratch.candidate_score
-    features_of(learners, user, scratch.candidate, count, tasteful, scratch.lanes, features)
+    features_of(learners, user, scratch.candidate, count, tasteful, scratch.candidate_share, features)
     best = -1e300
     for c in range(count):
-        score = 0.0
-        for f in range(FEATURES):
-            share = 1.0 if f == F_ITEM else scratch.weight_exact[f]
-            score += share * float(features[c, f])
-        errors[c] = score
-        best = max(best, score)
+        score = combined(features[c], scratch.weight) + items.bias[scratch.candidate[c]]
+        score += corrected(features[c], scratch.inner, scratch.start, scratch.outer, scratch.units[c])
+        errors[c] = float(score)
+        best = max(best, errors[c])
     total = 0.0
     for c in range(count):
         errors[c] = exp(errors[c] - best)
         if c > held:
-            errors[c] *= max(1.0, stands_for)
+            errors[c] *= stands_for
         total += errors[c]
     loss = log(total / errors[0]) if errors[0] > 0.0 else LOSS_MAX
     gradient = np.zeros(FEATURES, np.float64)
@@ -279,17 +296,14 @@ def _compare(
                 items, row, users.query, user, tasteful, errors[c], knobs.vector_rate, knobs.bias_rate, knobs.anchor
             )
             touch(journal.items, row)
-    move_weights(
-        learners.mixing,
-        learners.contexts,
-        scratch.context_rows,
+    move_weights(learners.mixing, segment, gradient, knobs.mixing_rate)
+    learn_network(learners.mixing, scratch, errors, count, segment, knobs.rescoring_rate)
+    move_trust(
+        learners.mixing.trust,
         segment,
-        gradient,
-        knobs.mixing_rate,
+        scratch.candidate_share[0],
+        min(TRUST_RATE_MAX, knobs.trust_rate * weight * stands_for_events),
     )
-    for k in range(CONTEXT_FEATURES):
-        if scratch.context_rows[0, k] >= 0:
-            touch(journal.contexts, scratch.context_rows[0, k])
     return min(loss, LOSS_MAX)
 
 

@@ -1,49 +1,64 @@
-"""Popularity at several half-lives, in logarithms, so that decay costs nothing.
+"""Popularity at several half-lives, so that decay costs nothing.
 
-The decayed count of an item at time t is c * 2**-((t - t_c) / half-life). Kept is its `heat`, log2(c) + t_c /
-half-life: it stands still while the count decays, and it only ever grows. So the order of the items by popularity
-changes only at an item that is taken, and a list of the most popular ones is kept exactly by moving that one item up.
+A take at time t adds 2**((t - origin) / half-life) to the item's `heat` and to the sum of all heats. Heats stand still
+while counts decay, and heat / sum is the item's share of all recent takes at any time. So the order of the items by
+popularity changes only at an item that is taken, and a list of the most popular ones is kept by moving that one up.
+
+Where the weight of a take has grown to 2**SHIFT_FROM, the origin moves on by whole half-lives and all heats are scaled
+by that power of two, which is exact but for counts so old that they vanish.
 """
 
 import numpy as np
 from numba import njit
 
-from online.arithmetic import exp2, log2
-from online.recommendation.layout import HALF_LIVES_S, NEVER, POPULARITIES, TOP, ItemArrays, MixingArrays
+from online.arithmetic import exp2
+from online.recommendation.layout import HALF_LIVES_S, POPULARITIES, TOP, ItemArrays, MixingArrays
 
 HALF_LIVES_MS = np.array(HALF_LIVES_S) * 1000.0
-FLOOR = -1.736965594166206  # log2(0.3): a count below this is as good as none
+SHIFT_FROM = 24.0  # half-lives
 
 
 @njit(cache=True)
-def warmer(heat: float, cooled: float, weight: float) -> float:
-    """The heat after one more take of this weight, where the time stands at `cooled` half-lives."""
-    return cooled + log2(exp2(heat - cooled) + weight)
-
-
-@njit(cache=True)
-def take(items: ItemArrays, mixing: MixingArrays, item: int, at_ms: int, weight: float) -> None:
-    """Count one take, and keep the lists of the most popular in order."""
+def take(items: ItemArrays, mixing: MixingArrays, item: int, at_ms: int, weight: float) -> bool:
+    """Count one take, and keep the lists of the most popular in order. Whether all items' heats were scaled."""
+    scaled = False
     for h in range(POPULARITIES):
-        cooled = at_ms / HALF_LIVES_MS[h]
-        items.heat[h, item] = warmer(items.heat[h, item], cooled, weight)
-        _move_up(items.heat[h], mixing.top[h], item)
+        age = (at_ms - mixing.origin_ms[h]) / HALF_LIVES_MS[h]
+        if age > SHIFT_FROM:
+            whole = np.floor(age)
+            mixing.origin_ms[h] += whole * HALF_LIVES_MS[h]
+            age -= whole
+            _scale(items.heat, mixing.total, h, whole)
+            scaled = True
+        grows = np.float32(weight * exp2(age))
+        items.heat[item, h] += grows
+        mixing.total[h] += grows
+        _move_up(items.heat, h, mixing.top[h], item)
+    return scaled
 
 
 @njit(cache=True)
-def _move_up(heat: np.ndarray, top: np.ndarray, item: int) -> None:
+def _scale(heat: np.ndarray, total: np.ndarray, h: int, half_lives: float) -> None:
+    factor = np.float32(exp2(-half_lives))
+    for item in range(heat.shape[0]):
+        heat[item, h] *= factor
+    total[h] *= float(factor)
+
+
+@njit(cache=True)
+def _move_up(heat: np.ndarray, h: int, top: np.ndarray, item: int) -> None:
     """Put the item where its heat belongs, best first; among equals the lower row stands first."""
     at = 0
     while at < TOP and top[at] >= 0 and top[at] != item:
         at += 1
     if at == TOP:
         last = top[TOP - 1]
-        if heat[item] < heat[last] or (heat[item] == heat[last] and item > last):
+        if heat[item, h] < heat[last, h] or (heat[item, h] == heat[last, h] and item > last):
             return
         at = TOP - 1
     while at > 0:
         above = top[at - 1]
-        if heat[above] > heat[item] or (heat[above] == heat[item] and above < item):
+        if heat[above, h] > heat[item, h] or (heat[above, h] == heat[item, h] and above < item):
             break
         top[at] = above
         at -= 1
@@ -51,10 +66,13 @@ def _move_up(heat: np.ndarray, top: np.ndarray, item: int) -> None:
 
 
 @njit(cache=True)
-def build_top(items: ItemArrays, mixing: MixingArrays, count: int) -> None:
-    """The lists anew, out of the heats: after items were forgotten."""
+def count_again(items: ItemArrays, mixing: MixingArrays, count: int) -> None:
+    """Sums and lists anew, out of the heats: after items were forgotten."""
     for h in range(POPULARITIES):
         mixing.top[h] = -1
+        total = 0.0
         for item in range(count):
-            if items.heat[h, item] > NEVER:
-                _move_up(items.heat[h], mixing.top[h], item)
+            total += float(items.heat[item, h])
+            if items.heat[item, h] > 0.0:
+                _move_up(items.heat, h, mixing.top[h], item)
+        mixing.total[h] = total

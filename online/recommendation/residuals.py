@@ -8,6 +8,7 @@ RADIUS times the trained vector's length: no stream of events, however hostile, 
 import numpy as np
 from numba import njit
 
+from online.recommendation.codes import encode
 from online.recommendation.layout import DIMENSION, ItemArrays
 
 STEP_MAX = np.float32(0.1)  # length of one step of a vector, size of one of a bias
@@ -67,6 +68,7 @@ def move_item(
         for k in range(DIMENSION):
             home = items.anchor[item, k]
             items.vector[item, k] = home + (items.vector[item, k] - home) * shrink
+    encode(items.vector, item, items.code, items.code_step, item)
 
 
 @njit(cache=True)
@@ -78,3 +80,4 @@ def settle_new(items: ItemArrays, item: int, neighbour: int) -> None:
     share = np.float32(1.0 / (taken + 1.0))
     for k in range(DIMENSION):
         items.vector[item, k] += (items.vector[neighbour, k] - items.vector[item, k]) * share
+    encode(items.vector, item, items.code, items.code_step, item)

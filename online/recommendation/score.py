@@ -1,48 +1,63 @@
-"""Scores: what every item is worth to a user at a moment, exactly, and why.
+"""Scores: what every item is worth to a user at a moment, and why.
 
-score = dense part + sparse part. The dense part is every item's own: popularity at six half-lives, the backbone's
-query times the item's vector, the item's bias, its response rate where it was shown. The sparse part comes from the
-memories and touches only the items that they hold. Both are sums in a fixed order, the same whether all items are
-scored or some, so `score_some` gives the bits of `score_all`.
+    mixture = sum of trust * share over the experts: popularity at six half-lives, which every item has, and the
+              memories (what follows the last items, what is near them, what is taken in the same context), which give
+              a share to the items that they hold
+    score   = sum of weight * feature + the item's bias: the mixture's logarithm, the backbone's query times the item's
+              vector, how the item responds where it is shown
+
+`first_look` makes that sum for a candidate, with the vectors' 8-bit codes for the taste. The few best are scored
+exactly by `score_few`, with every share as a feature of its own and the rescoring network's correction. All sums run
+in a fixed order. `online.recommendation.ranking` says who is a candidate.
 
 Parameters know the time at which they learned last (`mixing.clock`), and counts are decayed up to then: a model that
 learns no more does not take silence for cold.
 
 Kernels called for each item take the few arrays that they read: a call that hands over all the learners' arrays costs
 a microsecond.
-
-Stable for callers: score_all, score_some, has_taste, explain, explain_gathered.
 """
 
 import numpy as np
 from numba import njit
 
+from online.recommendation.codes import agreement
 from online.recommendation.context import context_rows
 from online.recommendation.layout import (
     CONTEXT_PLACES,
     DIMENSION,
-    EXPERT_OF_FEATURE,
-    F_AROUND,
-    F_CONTEXT,
-    F_CONTEXT_SITUATION,
-    F_ITEM,
-    F_NEXT_FAST,
-    F_NEXT_SLOW,
+    E_ITEM,
+    E_RESPONSE,
+    E_TASTE,
+    E_TOGETHER,
+    EXPERT_OF_SHARE,
+    F_AGE,
+    F_MIXTURE,
     F_RESPONSE,
     F_TASTE,
-    FEATURES,
     FIRST_SPARSE,
+    NEWEST,
     POPULARITIES,
     RING,
+    S_AROUND,
+    S_CONTEXT,
+    S_NEW,
+    S_NEXT_FAST,
+    S_NEXT_SLOW,
+    SHARES,
     SPARSE,
     Learners,
 )
 from online.recommendation.memory import bring, share_of_one
 from online.recommendation.mixing import set_weights, situation
-from online.recommendation.popularity import FLOOR, HALF_LIVES_MS
+from online.recommendation.rescoring import corrected, set_network
 
+NEW_UP_TO = np.float32(8.0)  # takes, after which an item speaks for itself
 LAGS = 6  # last items whose followers count
-SHARE_SCALE = np.float32(200.0)  # a share of 1 / 200 adds one bit to a memory's feature
+SHARE_SCALE = np.float32(200.0)  # a share of 1 / 200 is one bit of a feature
+FLOOR = np.float32(1048576.0)  # a mixture of 1 / FLOOR is one bit above nothing
+LN2 = np.float32(0.6931472)
+AGE_UNIT_MS = 600_000.0
+AGE_SCALE = np.float32(0.3)
 ZERO = np.float32(0.0)
 ONE = np.float32(1.0)
 
@@ -63,25 +78,27 @@ def log2_plain(x: np.float32) -> np.float32:
 def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> int:
     """Bring up what the memories hold for this user and moment; the user's situation.
 
-    Fills scratch: weights, context rows, touched items with their features and the sparse part of their scores.
+    Fills scratch: weights, trust and network, touched items with their shares and the sparse part of their mixture.
     user: row or -1; context: u8 [CONTEXT_FEATURES] keys, 0 is none.
     """
     users, items, contexts = learners.users, learners.items, learners.contexts
-    knobs, scratch = learners.knobs, learners.scratch
-    mark, touched, feature = scratch.mark, scratch.touched, scratch.feature
+    knobs, mixing, scratch = learners.knobs, learners.mixing, learners.scratch
+    mark, touched, share = scratch.mark, scratch.touched, scratch.share
     for at in range(scratch.used[0]):
         mark[touched[at]] = -1
     used = 0
-    clock = learners.mixing.clock[0]
-    now_ms = float(clock)
-    for h in range(POPULARITIES):
-        scratch.cooled[h] = clock / HALF_LIVES_MS[h] + FLOOR
+    now_ms = float(mixing.clock[0])
     segment = situation(users.taken, users.ring_at_ms, user, at_ms, knobs.session_gap_ms)
-    context_rows(contexts.key, context, segment, scratch.context_rows)
-    set_weights(
-        learners.mixing.weight, contexts.weight, scratch.context_rows, segment, scratch.weight_exact, scratch.weight
-    )
+    context_rows(contexts.key, context, scratch.context_rows)
+    set_weights(mixing, segment, scratch.weight, scratch.trust)
+    set_network(mixing.inner, mixing.outer, segment, scratch)
+    for h in range(POPULARITIES):
+        scratch.popular[h] = 1.0 / mixing.total[h] if mixing.total[h] > 0.0 else 0.0
 
+    for k in range(mixing.newest.shape[0]):
+        row = mixing.newest[k]
+        if 0 <= row < mark.shape[0] and items.taken[row] < NEW_UP_TO and mark[row] < 0:
+            used = touch_new(row, mark, touched, share, used)
     if user >= 0:
         taken = users.taken[user]
         for lag in range(min(taken, RING)):
@@ -91,48 +108,52 @@ def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> in
             if last < 0 or last >= mark.shape[0]:
                 continue
             if lag < LAGS:
-                f = F_NEXT_FAST - FIRST_SPARSE + min(lag, 2)
+                f = S_NEXT_FAST - FIRST_SPARSE + min(lag, 2)
                 one = share_of_one(
                     items.fast_total[last], items.fast_at_ms[last], now_ms, knobs.next_fast_ms, knobs.next_prior
                 )
-                used = bring(items.fast_item, items.fast_count, last, one, f, mark, touched, feature, used)
-                f = F_NEXT_SLOW - FIRST_SPARSE + min(lag, 2)
+                used = bring(items.fast_item, items.fast_count, last, one, f, mark, touched, share, used)
+                f = S_NEXT_SLOW - FIRST_SPARSE + min(lag, 2)
                 one = share_of_one(
                     items.slow_total[last], items.slow_at_ms[last], now_ms, knobs.next_slow_ms, knobs.next_prior
                 )
-                used = bring(items.slow_item, items.slow_count, last, one, f, mark, touched, feature, used)
+                used = bring(items.slow_item, items.slow_count, last, one, f, mark, touched, share, used)
             if lag < knobs.around_window:
-                f = F_AROUND - FIRST_SPARSE
+                f = S_AROUND - FIRST_SPARSE
                 one = share_of_one(
                     items.around_total[last], items.around_at_ms[last], now_ms, knobs.around_ms, knobs.around_prior
                 )
                 one /= 1.0 + knobs.around_fade * lag
-                used = bring(items.around_item, items.around_count, last, one, f, mark, touched, feature, used)
-    for both in range(2):
-        for k in range(CONTEXT_PLACES):
-            row = scratch.context_rows[both, k]
-            if row >= 0:
-                f = (F_CONTEXT if both == 0 else F_CONTEXT_SITUATION) - FIRST_SPARSE + k
-                one = share_of_one(
-                    contexts.total[row], contexts.at_ms[row], now_ms, knobs.context_ms, knobs.context_prior
-                )
-                used = bring(contexts.item, contexts.count, row, one, f, mark, touched, feature, used)
+                used = bring(items.around_item, items.around_count, last, one, f, mark, touched, share, used)
+    for k in range(CONTEXT_PLACES):
+        row = scratch.context_rows[k]
+        if row >= 0:
+            f = S_CONTEXT - FIRST_SPARSE + k
+            one = share_of_one(contexts.total[row], contexts.at_ms[row], now_ms, knobs.context_ms, knobs.context_prior)
+            used = bring(contexts.item, contexts.count, row, one, f, mark, touched, share, used)
     scratch.used[0] = used
-    _weigh(feature, scratch.weight, used, scratch.sparse)
+    _trusted(share, scratch.trust, used, scratch.sparse)
     return segment
 
 
 @njit(cache=True)
-def _weigh(feature: np.ndarray, weight: np.ndarray, used: int, sparse: np.ndarray) -> None:
-    """Turn the shares of the touched into features, in place, and their weighted sum into sparse."""
+def touch_new(row: int, mark: np.ndarray, touched: np.ndarray, share: np.ndarray, used: int) -> int:
+    """Bring up one of the newest items, with its share of what goes to them; how many are touched by now."""
+    mark[row] = used
+    touched[used] = row
+    for k in range(SPARSE):
+        share[used, k] = ZERO
+    share[used, S_NEW - FIRST_SPARSE] = np.float32(1.0 / NEWEST)
+    return used + 1
+
+
+@njit(cache=True)
+def _trusted(share: np.ndarray, trust: np.ndarray, used: int, sparse: np.ndarray) -> None:
+    """sparse = the sum of trust * share over the memories, for each of the touched."""
     for at in range(used):
         total = ZERO
-        for f in range(SPARSE):
-            share = feature[at, f]
-            if share != ZERO:
-                lift = log2_plain(ONE + share * SHARE_SCALE)
-                feature[at, f] = lift
-                total += weight[FIRST_SPARSE + f] * lift
+        for k in range(SPARSE):
+            total += trust[FIRST_SPARSE + k] * share[at, k]
         sparse[at] = total
 
 
@@ -160,167 +181,108 @@ def product(query: np.ndarray, user: int, vectors: np.ndarray, item: int, lanes:
         lanes[l] += lanes[l + 8]
     for l in range(4):
         lanes[l] += lanes[l + 4]
-    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+    total: np.float32 = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+    return total
 
 
 @njit(cache=True)
-def score_all(learners: Learners, user: int, at_ms: int, context: np.ndarray, count: int, scores: np.ndarray) -> None:
-    """scores: f4 [>= count], set for items 0 … count - 1."""
-    gather(learners, user, at_ms, context)
-    scratch = learners.scratch
-    _popular_all(learners.items.heat, scratch.cooled, scratch.weight, count, scores)
-    if has_taste(learners, user):
-        _taste_all(
-            learners.users.query, user, learners.items.vector, scratch.weight[F_TASTE], count, scratch.lanes, scores
-        )
-    _item_all(
-        learners.items.bias,
-        learners.items.response,
-        scratch.weight[F_RESPONSE],
-        count,
-        scores,
-    )
-    touched, sparse = scratch.touched, scratch.sparse
-    for at in range(scratch.used[0]):
-        if touched[at] < count:
-            scores[touched[at]] += sparse[at]
+def first_look(learners: Learners, row: int, by_taste: np.float32) -> np.float32:
+    """What an item scores but for its shares one by one and the network, the taste by codes. After `gather`.
 
-
-@njit(cache=True)
-def _popular_all(heat: np.ndarray, cooled: np.ndarray, weight: np.ndarray, count: int, scores: np.ndarray) -> None:
-    """scores[i] = the popularity part, one pass; the same order of sums as in `score_one`."""
-    h0, h1, h2, h3, h4, h5 = heat[0], heat[1], heat[2], heat[3], heat[4], heat[5]
-    w0, w1, w2, w3, w4, w5 = weight[0], weight[1], weight[2], weight[3], weight[4], weight[5]
-    c0, c1, c2, c3, c4, c5 = cooled[0], cooled[1], cooled[2], cooled[3], cooled[4], cooled[5]
-    for i in range(count):
-        total = w0 * max(np.float32(h0[i] - c0), ZERO)
-        total += w1 * max(np.float32(h1[i] - c1), ZERO)
-        total += w2 * max(np.float32(h2[i] - c2), ZERO)
-        total += w3 * max(np.float32(h3[i] - c3), ZERO)
-        total += w4 * max(np.float32(h4[i] - c4), ZERO)
-        total += w5 * max(np.float32(h5[i] - c5), ZERO)
-        scores[i] = total
-
-
-@njit(cache=True)
-def _taste_all(
-    query: np.ndarray,
-    user: int,
-    vectors: np.ndarray,
-    weight: np.float32,
-    count: int,
-    lanes: np.ndarray,
-    scores: np.ndarray,
-) -> None:
-    for i in range(count):
-        scores[i] += weight * product(query, user, vectors, i, lanes)
-
-
-@njit(cache=True)
-def _item_all(
-    bias: np.ndarray,
-    response: np.ndarray,
-    weight: np.float32,
-    count: int,
-    scores: np.ndarray,
-) -> None:
-    for i in range(count):
-        scores[i] = (scores[i] + bias[i]) + weight * response[i]
-
-
-@njit(cache=True)
-def score_one(
-    heat: np.ndarray,
-    cooled: np.ndarray,
-    weight: np.ndarray,
-    query: np.ndarray,
-    user: int,
-    tasteful: bool,
-    vectors: np.ndarray,
-    bias: np.float32,
-    response: np.float32,
-    item: int,
-    lanes: np.ndarray,
-) -> np.float32:
-    """The dense part of one item's score."""
-    total = weight[0] * max(np.float32(heat[0, item] - cooled[0]), ZERO)
-    for h in range(1, POPULARITIES):
-        total += weight[h] * max(np.float32(heat[h, item] - cooled[h]), ZERO)
-    if tasteful:
-        total += weight[F_TASTE] * product(query, user, vectors, item, lanes)
-    return (total + bias) + weight[F_RESPONSE] * response
-
-
-@njit(cache=True)
-def score_some(
-    learners: Learners, user: int, at_ms: int, context: np.ndarray, rows: np.ndarray, scores: np.ndarray
-) -> None:
-    """scores[k] of the item rows[k], for all k: the bits of `score_all`."""
-    gather(learners, user, at_ms, context)
-    items, scratch, query = learners.items, learners.scratch, learners.users.query
-    tasteful = has_taste(learners, user)
-    for k in range(rows.shape[0]):
-        item = rows[k]
-        total = score_one(
-            items.heat,
-            scratch.cooled,
-            scratch.weight,
-            query,
-            user,
-            tasteful,
-            items.vector,
-            items.bias[item],
-            items.response[item],
-            item,
-            scratch.lanes,
-        )
-        at = scratch.mark[item]
-        scores[k] = total + scratch.sparse[at] if at >= 0 else total
+    by_taste: the weight of the taste times the step of the query's code, which stands in scratch.
+    """
+    items, scratch = learners.items, learners.scratch
+    heat, popular, trust, weight = items.heat, scratch.popular, scratch.trust, scratch.weight
+    mixture = ZERO
+    for h in range(POPULARITIES):
+        mixture += trust[h] * (heat[row, h] * popular[h])
+    at = scratch.mark[row]
+    if at >= 0:
+        mixture += scratch.sparse[at]
+    score = weight[F_MIXTURE] * (LN2 * log2_plain(ONE + mixture * FLOOR)) + weight[F_RESPONSE] * items.response[row]
+    if by_taste != ZERO:
+        score += (by_taste * items.code_step[row]) * np.float32(agreement(scratch.query_code[0], items.code[row]))
+    return np.float32(score + items.bias[row])
 
 
 @njit(cache=True)
 def features_of(
-    learners: Learners, user: int, rows: np.ndarray, count: int, tasteful: bool, lanes: np.ndarray, out: np.ndarray
-) -> None:
-    """out: f4 [count, FEATURES] of items rows[:count], after `gather`."""
-    items, scratch = learners.items, learners.scratch
-    query = learners.users.query
-    for c in range(count):
-        item = rows[c]
-        for h in range(POPULARITIES):
-            out[c, h] = max(np.float32(items.heat[h, item] - scratch.cooled[h]), ZERO)
-        out[c, F_TASTE] = product(query, user, items.vector, item, lanes) if tasteful else ZERO
-        out[c, F_ITEM] = items.bias[item]
-        out[c, F_RESPONSE] = items.response[item]
-        at = scratch.mark[item]
-        for f in range(SPARSE):
-            out[c, FIRST_SPARSE + f] = scratch.feature[at, f] if at >= 0 else ZERO
-
-
-@njit(cache=True)
-def explain_gathered(
     learners: Learners,
     user: int,
-    item: int,
+    rows: np.ndarray,
+    count: int,
     tasteful: bool,
-    lanes: np.ndarray,
+    shares: np.ndarray,
     features: np.ndarray,
-    terms: np.ndarray,
 ) -> None:
-    """terms: f4 [EXPERTS], what each expert adds to the item's score, after `gather`; their sum is the score but for
-    rounding. features: f4 [FEATURES], lanes: f4 [16], room to work in."""
-    row = np.array([item])
-    features_of(learners, user, row, 1, tasteful, lanes, features.reshape(1, FEATURES))
-    for e in range(terms.shape[0]):
-        terms[e] = ZERO
-    for f in range(FEATURES):
-        weight = ONE if f == F_ITEM else learners.scratch.weight[f]
-        terms[EXPERT_OF_FEATURE[f]] += weight * features[f]
+    """shares: f4 [>= count, SHARES] and features: f4 [>= count, FEATURES] of items rows[:count], after `gather`."""
+    items, scratch, query = learners.items, learners.scratch, learners.users.query
+    now_ms = float(learners.mixing.clock[0])
+    heat, since_ms, mark, trust = items.heat, items.since_ms, scratch.mark, scratch.trust
+    for c in range(count):
+        item = rows[c]
+        mixture = ZERO
+        for h in range(POPULARITIES):
+            shares[c, h] = heat[item, h] * scratch.popular[h]
+            mixture += trust[h] * shares[c, h]
+        at = mark[item]
+        for k in range(SPARSE):
+            shares[c, FIRST_SPARSE + k] = scratch.share[at, k] if at >= 0 else ZERO
+        if at >= 0:
+            mixture += scratch.sparse[at]
+        for k in range(SHARES):
+            share = shares[c, k]
+            features[c, k] = log2_plain(ONE + share * SHARE_SCALE) if share > ZERO else ZERO
+        features[c, F_MIXTURE] = LN2 * log2_plain(ONE + mixture * FLOOR)
+        features[c, F_TASTE] = product(query, user, items.vector, item, scratch.lanes) if tasteful else ZERO
+        features[c, F_RESPONSE] = items.response[item]
+        age_ms = now_ms - since_ms[item] if since_ms[item] > 0.0 else 0.0
+        features[c, F_AGE] = AGE_SCALE * log2_plain(np.float32(1.0 + max(0.0, age_ms) / AGE_UNIT_MS))
 
 
 @njit(cache=True)
-def explain(learners: Learners, user: int, at_ms: int, context: np.ndarray, item: int, terms: np.ndarray) -> None:
-    """As `explain_gathered`, for one item asked about by itself."""
-    gather(learners, user, at_ms, context)
-    features = np.empty(FEATURES, np.float32)
-    explain_gathered(learners, user, item, has_taste(learners, user), np.empty(16, np.float32), features, terms)
+def combined(features: np.ndarray, weight: np.ndarray) -> np.float32:
+    """The weighted sum of an item's features."""
+    total = ZERO
+    for f in range(features.shape[0]):
+        total += weight[f] * features[f]
+    return total
+
+
+@njit(cache=True)
+def score_few(learners: Learners, user: int, rows: np.ndarray, count: int, scores: np.ndarray) -> None:
+    """scores[row] of items rows[:count], exactly, after `gather` of the same moment. At most CANDIDATES_MAX rows."""
+    scratch = learners.scratch
+    features = scratch.candidate_feature
+    features_of(learners, user, rows, count, has_taste(learners, user), scratch.candidate_share, features)
+    for c in range(count):
+        score = combined(features[c], scratch.weight) + learners.items.bias[rows[c]]
+        scores[rows[c]] = score + corrected(features[c], scratch.inner, scratch.start, scratch.outer, scratch.units[c])
+
+
+@njit(cache=True)
+def explain_few(learners: Learners, c: int, row: int, terms: np.ndarray) -> None:
+    """terms: f4 [EXPERTS], what each expert adds to the score of the c-th row given to `score_few`; their sum is the
+    score but for rounding.
+
+    The mixture's logarithm is divided among the experts by their parts in the mixture.
+    """
+    scratch = learners.scratch
+    shares, features = scratch.candidate_share[c], scratch.candidate_feature[c]
+    weight, trust = scratch.weight, scratch.trust
+    for e in range(terms.shape[0]):
+        terms[e] = ZERO
+    mixture = ZERO
+    for k in range(SHARES):
+        mixture += trust[k] * shares[k]
+    whole = weight[F_MIXTURE] * features[F_MIXTURE]
+    for k in range(SHARES):
+        part = whole * (trust[k] * shares[k] / mixture) if mixture > ZERO else ZERO
+        terms[EXPERT_OF_SHARE[k]] += part + weight[k] * features[k]
+    terms[E_TASTE] = weight[F_TASTE] * features[F_TASTE]
+    terms[E_ITEM] = learners.items.bias[row]
+    terms[E_RESPONSE] = weight[F_RESPONSE] * features[F_RESPONSE]
+    together = ZERO
+    for j in range(scratch.outer.shape[0]):
+        together += scratch.outer[j] * scratch.units[c, j]
+    terms[E_TOGETHER] = together + weight[F_AGE] * features[F_AGE]

@@ -17,17 +17,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     next_slow_half_life_s: float = 60 * 86_400.0  # and of the season
     around_half_life_s: float = 365 * 86_400.0  # what is taken near what, both ways
     around_window: int = 10  # items of a user's past that count as near
-    context_half_life_s: float = 7_200.0  # what is taken in which context
+    context_half_life_s: float = 600.0  # what is taken in which context
     session_gap_s: float = 1_800.0  # a longer pause ends a session
     around_fade: float = 0.3  # the item before the last counts 1 / (1 + fade), the one before that 1 / (1 + 2 fade), …
     next_prior: float = 2.0  # takes of nothing that every memory holds: a thin one says little
     around_prior: float = 5.0
-    context_prior: float = 20.0
-    mixing_rate: float = 0.01  # AdaGrad's step of the mixing weights
+    context_prior: float = 10.0
+    mixing_rate: float = 0.05  # AdaGrad's step of the weights
+    rescoring_rate: float = 0.05  # and of the rescoring network
+    trust_rate: float = 0.002  # step of the trust in each expert, per event
     mixing_every: int = 4  # after `mixing_all_until` events the weights learn from every such event
     mixing_all_until: int = 50_000
     mixes_taste: bool = True  # False while the events pass by that trained the backbone: they flatter it
-    candidates: int = 110  # hardest rivals that a taken item is compared with
+    candidates: int = 64  # hardest rivals that a taken item is compared with
     vector_rate: float = 0.01  # AdaGrad's step of the items' vectors; 0 leaves them as trained
     bias_rate: float = 0.002
     anchor: float = 1e-4  # pull of vectors and biases towards what was trained, each time they move
@@ -47,6 +49,8 @@ class Knobs(NamedTuple):
     around_prior: float
     context_prior: float
     mixing_rate: float
+    rescoring_rate: float
+    trust_rate: float
     mixing_every: int
     mixing_all_until: int
     mixes_taste: bool
@@ -75,6 +79,8 @@ def knobs(settings: Settings) -> Knobs:
         around_prior=s.around_prior,
         context_prior=s.context_prior,
         mixing_rate=s.mixing_rate,
+        rescoring_rate=s.rescoring_rate,
+        trust_rate=s.trust_rate,
         mixing_every=int(s.mixing_every),
         mixing_all_until=int(s.mixing_all_until),
         mixes_taste=bool(s.mixes_taste),

@@ -15,41 +15,6 @@ from online.recommendation.catalogue import GROUPS_MAX, Catalogue
 from online.settings import CAPS_MAX, SLATE_MAX
 
 EXPLORED_MAX = 20
-POOL_MAX = 256  # best items that caps choose from
-FINITE = np.float32(3e38)
-POOL_BEYOND = 32  # best items beyond the slate that exploration chooses from, where there are no caps
-
-
-@njit(cache=True)
-def allow_available(catalogue: Catalogue, key: Any, count: int, at_ms: int, allowed: Any) -> None:
-    """allowed: [>= count] bool, set to whether an item is there and for sale at `at_ms`."""
-    for row in range(count):
-        allowed[row] = (
-            key[row] != 0 and catalogue.available_from_ms[row] <= at_ms and at_ms < catalogue.available_until_ms[row]
-        )
-
-
-@njit(cache=True)
-def best_rows(scores: Any, allowed: Any, count: int, pool: Any) -> int:
-    """Rows of the highest scores among those allowed, best first, into pool; how many, at most its length. One pass."""
-    size = 0
-    most = pool.shape[0]
-    for row in range(count):
-        if not allowed[row]:
-            continue
-        score = scores[row]
-        if not -FINITE < score < FINITE:
-            continue  # a score that is no number, or infinite, never decides anything
-        if size == most and score <= scores[pool[size - 1]]:
-            continue
-        at = size if size < most else most - 1
-        while at > 0 and scores[pool[at - 1]] < score:
-            pool[at] = pool[at - 1]
-            at -= 1
-        pool[at] = row
-        if size < most:
-            size += 1
-    return size
 
 
 @njit(cache=True)

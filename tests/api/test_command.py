@@ -52,6 +52,13 @@ def test_every_command_of_the_contract_that_exists_is_there() -> None:
         ("snapshot", "create"),
         ("snapshot", "show"),
         ("snapshot", "verify"),
+        ("snapshot", "diff"),
+        ("rollback",),
+        ("freeze",),
+        ("resume",),
+        ("promote",),
+        ("erase",),
+        ("reproduce",),
         ("verify",),
         ("doctor",),
     }

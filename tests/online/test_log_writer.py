@@ -199,11 +199,11 @@ def test_a_batch_that_arrives_after_a_later_one_is_refused(log_server):
     keys = LogKeys()
     with connect(log_server.url) as client:
         names = (3, keys.log, keys.sequence, keys.writers)
-        assert client.eval(script, *names, "writer", 1, 0, b"a") == 1
-        assert client.eval(script, *names, "writer", 2, 0, b"b") == 2
-        assert client.eval(script, *names, "writer", 2, 0, b"b") == 2
+        assert client.eval(script, *names, "writer", 1, 0, 0, b"a") == 1
+        assert client.eval(script, *names, "writer", 2, 0, 0, b"b") == 2
+        assert client.eval(script, *names, "writer", 2, 0, 0, b"b") == 2
         with pytest.raises(Exception, match="STALEBATCH"):
-            client.eval(script, *names, "writer", 1, 0, b"a")
+            client.eval(script, *names, "writer", 1, 0, 0, b"a")
     assert whole_log(log_server.url) == [(1, b"a"), (2, b"b")]
 
 
@@ -214,7 +214,7 @@ def test_writers_of_the_past_are_forgotten_the_longest_silent_first(log_server):
         names = (3, keys.log, keys.sequence, keys.writers)
         with client.pipeline(transaction=False) as pipeline:
             for number in range(1_001):
-                pipeline.eval(script, *names, f"writer {number}", 1, 0, b"x")
+                pipeline.eval(script, *names, f"writer {number}", 1, 0, 0, b"x")
             pipeline.execute()
         assert client.hlen(keys.writers) == 501
         assert not client.hexists(keys.writers, "writer 499")

@@ -1,0 +1,50 @@
+"""The steps of pricing's fold that learn, one call of a kernel for each record."""
+
+import numpy as np
+from numba import njit
+
+from online.pricing.arrivals import advance_flight, observe_cancellation, observe_request
+from online.pricing.demand import days_between
+from online.pricing.features import overlay
+from online.pricing.layout import Pricing
+from online.pricing.posterior import observe_outcome, roll_market
+from online.pricing.program import solve_flight
+from online.tables import Array
+
+
+@njit(cache=True)
+def quote_came(
+    p: Pricing, market: int, flight: int, key: np.uint64, seed: np.uint64, given: Array, at_ms: int, counts: bool
+) -> bool:
+    """Begin a new day where it is one, and learn that somebody asked (`counts`). True where the market broke away."""
+    broke = roll_market(p, market, key, seed, at_ms)
+    if counts:
+        observe_request(p, market, flight, given, at_ms)
+    return broke
+
+
+@njit(cache=True)
+def outcome_known(p: Pricing, flight: int, given: Array, asked_ms: int, fare_cents: int, booked: bool) -> None:
+    """Learn from a fare as it was shown."""
+    overlay(p, flight, given)
+    days = days_between(asked_ms, p.flights.departs_ms[flight])
+    observe_outcome(p, p.flights.market[flight], flight, days, float(fare_cents), 1.0 if booked else 0.0)
+
+
+@njit(cache=True)
+def seats_move(p: Pricing, flight: int, at_ms: int, learning: bool, given_back: bool) -> None:
+    """Count seat-days up to now, before seats change. Frozen, time passes and says nothing."""
+    if not learning:
+        p.flights.advanced_ms[flight] = max(p.flights.advanced_ms[flight], at_ms)
+    elif given_back:
+        observe_cancellation(p, p.flights.market[flight], flight, at_ms)
+    else:
+        advance_flight(p, flight, at_ms)
+
+
+@njit(cache=True)
+def solve(p: Pricing, flight: int, at_ms: int, learning: bool) -> None:
+    """The flight's table, new. Frozen, the time that has passed says nothing about arrivals."""
+    if not learning:
+        p.flights.advanced_ms[flight] = max(p.flights.advanced_ms[flight], at_ms)
+    solve_flight(p, flight, at_ms)

@@ -1,0 +1,176 @@
+"""What an API worker knows of flights and fares: the learner's published state, read only."""
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+
+from online.chance import hash64
+from online.fifo import find
+from online.pricing.quote import About, Fare, FareDecider, FlightUnknown, Request, RulesInForce, about_flight
+from online.pricing.records import Quote
+from online.pricing.rules import Rule, RulesChange, RuleSet, changed
+from online.rows import find_row
+from online.views import Views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from online.live import LiveModel
+
+T = TypeVar("T")
+READS_MAX = 1_000  # a read that the learner overtook is made again
+
+
+class QuoteEntry(NamedTuple):
+    """A quote as the fold remembers it."""
+
+    flight_id: str
+    at_ms: int
+    received_ms: int
+    expires_ms: int
+    fare_cents: int  # -1 nothing was for sale
+    position: int
+
+
+class Previewed(NamedTuple):
+    """What a change of rules does to a flight, for a request without features at the flight's time."""
+
+    flight_id: str
+    before_cents: int
+    after_cents: int
+
+
+class LivePricing:
+    """Decides fares from a LiveModel's shared memory."""
+
+    def __init__(self, model: "LiveModel") -> None:
+        self._model = model
+        self._settings = model.settings.pricing
+        self._decider = FareDecider(self._settings)
+        self._rules = RulesInForce()
+
+    def _read(self, reading: "Callable[[Views], T]") -> T:
+        """What `reading` gets out of one version, whole."""
+        for _ in range(READS_MAX):
+            version, views = self._model.front()
+            try:
+                found = reading(views)
+            except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, IndexError, FlightUnknown):
+                if self._model.holds(version):
+                    raise
+                continue
+            if self._model.holds(version):
+                return found
+        raise FlightUnknown("the learner overtook every read")
+
+    def quote(
+        self,
+        *,
+        quote_id: str,
+        flight_id: str,
+        at_ms: int,
+        received_ms: int,
+        features: dict[str, float] | None,
+        hold_s: int = 0,
+        client: str = "",
+        head: int = 0,
+    ) -> tuple[Quote, Fare]:
+        """Decide a fare from the state in front. Raises FlightUnknown."""
+        request = Request(flight_id, at_ms, features or {})
+
+        def decide(views: Views) -> tuple[Fare, int]:
+            rules = self._rules.of(views.selling)
+            return self._decider.decide(views.pricing, views.selling, rules, request), int(views.frame.position[0])
+
+        fare, position = self._read(decide)
+        record = Quote(
+            quote_id=quote_id,
+            flight_id=flight_id,
+            at_ms=at_ms,
+            received_ms=received_ms,
+            read_position=position,
+            fare_cents=fare.fare_cents,
+            expires_ms=at_ms + self._settings.quote_ttl_s * 1_000,
+            hold_until_ms=at_ms + hold_s * 1_000 if hold_s and fare.fare_cents >= 0 else 0,
+            features=features,
+            seats_left=fare.seats_left,
+            source=fare.source,
+            bid_price_cents=fare.bid_price_cents,
+            because=fare.because,
+            demand=fare.demand,
+            artifact_id=self._model.pricing_artifact_id,
+            staleness_ms=0 if position >= head else max(0, received_ms - self._model.published_at_ms),
+            client=client,
+        )
+        return record, fare
+
+    def about(self, flight_id: str) -> About:
+        """What was said of a flight. Raises FlightUnknown."""
+
+        def read(views: Views) -> About:
+            row = int(find_row(views.selling.flights, np.uint64(hash64(flight_id))))
+            if row < 0:
+                raise FlightUnknown(flight_id)
+            return about_flight(views.selling, row)
+
+        return self._read(read)
+
+    def flight_of_key(self, key: int) -> str | None:
+        """The id of the flight with this key."""
+
+        def read(views: Views) -> str | None:
+            row = int(find_row(views.selling.flights, np.uint64(key)))
+            return None if row < 0 else about_flight(views.selling, row).flight_id
+
+        return self._read(read)
+
+    def entry(self, quote_id: str) -> QuoteEntry | None:
+        """A quote, where it is among the newest that the fold remembers."""
+
+        def read(views: Views) -> QuoteEntry | None:
+            quotes = views.selling.quotes
+            number = int(find(quotes.ring, np.uint64(hash64(quote_id))))
+            row = number % len(quotes.flight)
+            flight = int(quotes.flight[row])
+            if number < 0 or flight < 0:
+                return None
+            return QuoteEntry(
+                about_flight(views.selling, flight).flight_id,
+                int(quotes.at_ms[row]),
+                int(quotes.received_ms[row]),
+                int(quotes.expires_ms[row]),
+                int(quotes.fare_cents[row]),
+                int(quotes.position[row]),
+            )
+
+        return self._read(read)
+
+    def rules(self) -> RuleSet:
+        """The rules in force."""
+        return self._read(lambda views: self._rules.of(views.selling))
+
+    def preview(self, put: tuple[Rule, ...], remove: tuple[str, ...]) -> list[Previewed]:
+        """Open flights whose fare, as it would be quoted now, a change of rules would change."""
+        decider = FareDecider(self._settings)  # its own buffers: a preview may run beside the requests
+
+        def look(views: Views) -> list[Previewed]:
+            now = RulesInForce().of(views.selling)
+            then = changed(now, put=put, remove=remove)
+            found: list[Previewed] = []
+            p, selling = views.pricing, views.selling
+            for row in range(int(selling.flights.handed_out[0])):
+                clock = max(int(selling.sales.clock_ms[row]), int(selling.market_clock_ms[p.flights.market[row]]))
+                if selling.flights.key[row] == 0 or clock >= int(p.flights.departs_ms[row]):
+                    continue
+                request = Request(about_flight(selling, row).flight_id, clock, {})
+                before = decider.decide(p, selling, now, request).fare_cents
+                after = decider.decide(p, selling, then, request).fare_cents
+                if before != after:
+                    found.append(Previewed(request.flight_id, before, after))
+            return found
+
+        return self._read(look)
+
+
+__all__ = ["FlightUnknown", "LivePricing", "Previewed", "QuoteEntry", "RulesChange"]

@@ -1,0 +1,160 @@
+"""Decide a fare: seats → model → rules → quote, a pure function of state, rules and request.
+
+The same code answers a request in a worker, previews a rule, and decides again in a reproduction.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from online.chance import hash64
+from online.pricing.features import find_feature
+from online.pricing.layout import FEATURES_MAX, Pricing
+from online.pricing.quote_kernel import NEIGHBOURS, demand_around, price
+from online.pricing.records import BY_BOUND, BY_MODEL, BY_RULES, CLOSED, Step
+from online.pricing.rules import Asked, Rule, RuleSet, apply, decode_rules, ladder_of_rules_cents, without_model
+from online.pricing.selling import Selling
+from online.pricing.settings import Settings
+from online.rows import find_row
+from online.text import read_text
+
+
+class FlightUnknown(LookupError):
+    """No flight of this id was ever put, or it left so long ago that it is forgotten."""
+
+
+class About(msgspec.Struct, frozen=True):
+    """What was said of a flight that no kernel reads."""
+
+    flight_id: str
+    market: str
+    currency: str
+    features: dict[str, float]
+
+
+class Request(NamedTuple):
+    """What is asked, as it will stand in the log."""
+
+    flight_id: str
+    at_ms: int
+    features: dict[str, float]
+
+
+class Fare(NamedTuple):
+    """What is answered."""
+
+    fare_cents: int  # -1 where nothing is for sale
+    currency: str
+    seats_left: int
+    source: int
+    bid_price_cents: float
+    because: tuple[Step, ...]
+    demand: bytes  # float32 [n, 4]
+
+
+_about = msgspec.json.Decoder(About)
+
+
+class RulesInForce:
+    """The state's rules, decoded once per change."""
+
+    def __init__(self) -> None:
+        self._position = -1
+        self._rules = RuleSet()
+
+    def of(self, selling: Selling) -> RuleSet:
+        """The rules of this state. Raises msgspec.DecodeError where it is written to meanwhile."""
+        used, position = int(selling.rules_used[0]), int(selling.rules_used[1])
+        if position != self._position:
+            self._rules = decode_rules(selling.rules[:used].tobytes())
+            self._position = position
+        return self._rules
+
+
+def flight_row(selling: Selling, flight_id: str) -> int:
+    """Raises FlightUnknown."""
+    row = int(find_row(selling.flights, np.uint64(hash64(flight_id))))
+    if row < 0:
+        raise FlightUnknown(flight_id)
+    return row
+
+
+def about_flight(selling: Selling, flight: int) -> About:
+    """What was said of a flight."""
+    return _about.decode(read_text(selling.about, flight))
+
+
+class FareDecider:
+    """Decides fares from views. Keeps buffers, and what it has read of flights."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._given = np.empty(FEATURES_MAX)
+        self._demand = np.zeros((NEIGHBOURS, 4))
+        self._keys: dict[str, int] = {}
+
+    def decide(self, p: Pricing, selling: Selling, rules: RuleSet, request: Request) -> Fare:
+        """The fare for a request. Raises FlightUnknown."""
+        flight = flight_row(selling, request.flight_id)
+        about = about_flight(selling, flight)
+        left = int(p.flights.seats_left[flight])
+        departs_ms = int(p.flights.departs_ms[flight])
+        if left < 1 or request.at_ms >= departs_ms:
+            why = "no seat is left" if left < 1 else "the flight has left"
+            return Fare(-1, about.currency, max(left, 0), CLOSED, 0.0, (Step("closed", -1, why),), b"")
+        fares = int(p.flights.fares[flight])
+        asked = Asked(
+            market=about.market,
+            flight_id=about.flight_id,
+            floor_cents=int(selling.sales.floor_cents[flight]),
+            ceiling_cents=int(selling.sales.ceiling_cents[flight]),
+            filed_cents=p.flights.ladder_cents[flight, :fares].tolist() if selling.sales.filed[flight] else (),
+            departs_ms=departs_ms,
+            at_ms=request.at_ms,
+            day_fare_cents=int(selling.sales.day_fare_cents[flight]),
+            features=about.features | request.features if about.features else request.features,
+        )
+        given = self._set_given(p, request.features)
+        off = without_model(rules.rules, asked)
+        source, bid_price, rows = BY_RULES, 0.0, 0
+        if off is None:
+            named, bid_price, source, rows = price(
+                p, flight, given, request.at_ms, left, self._settings.table_days_max, self._demand
+            )
+        if source in (BY_MODEL, BY_BOUND):
+            first = Step("model" if source == BY_MODEL else "bound", int(named))
+        else:
+            named = ladder_of_rules_cents(asked, left, int(p.flights.capacity[flight]))
+            note = f"{off.rule_id}: {off.reason}" if off is not None else "the model names no fare"
+            first = Step("without_model", named, note)
+        fare, steps = self._apply(rules.rules, asked, int(named))
+        if rows and fare != named:
+            rows = demand_around(p, flight, given, request.at_ms, bid_price, fare, self._demand)
+        demand = self._demand[:rows].astype("<f4").tobytes()
+        return Fare(fare, about.currency, left, int(source), float(bid_price), (first, *steps), demand)
+
+    def _apply(self, rules: Sequence[Rule], asked: Asked, named: int) -> tuple[int, tuple[Step, ...]]:
+        if not rules and asked.floor_cents <= named <= asked.ceiling_cents and not asked.filed_cents:
+            return named, ()
+        return apply(rules, asked, named)
+
+    def _set_given(self, p: Pricing, features: dict[str, float]) -> np.ndarray[Any, Any]:
+        given = self._given
+        given[:] = np.nan
+        for name, value in features.items():
+            key = self._keys.get(name)
+            if key is None:
+                if len(self._keys) > 1_000:
+                    self._keys.clear()
+                key = self._keys[name] = hash64(name)
+            place = find_feature(p.features, np.uint64(key))
+            if place >= 0:
+                given[place] = value
+        return given
+
+
+def unpack_demand(packed: bytes) -> list[tuple[float, float, float, float]]:
+    """Rows of (fare, P(books), low, high)."""
+    return [tuple(row) for row in np.frombuffer(packed, "<f4").reshape(-1, 4).tolist()]

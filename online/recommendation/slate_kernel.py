@@ -1,0 +1,98 @@
+"""The kernel of a decision: candidates → ranking → rules → exploration → slate, with its largest reasons."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from online.recommendation.layout import EXPERTS, Learners
+from online.recommendation.ranking import Open, rank
+from online.recommendation.score import explain_few, score_few
+from online.recommendation.slate import pick_slate
+from online.rows import Rows, find_row
+
+
+@njit(cache=True)
+def _largest(terms: Any, experts: Any, parts: Any) -> None:
+    """The terms of the largest size, the largest first; among equals the lower number. They leave `terms`."""
+    for t in range(experts.shape[0]):
+        largest = 0
+        for e in range(1, terms.shape[0]):
+            if abs(terms[e]) > abs(terms[largest]):
+                largest = e
+        experts[t] = largest
+        parts[t] = terms[largest]
+        terms[largest] = np.float32(0.0)
+
+
+class Shown(NamedTuple):
+    """What a decision is written into; room for SLATE_MAX positions."""
+
+    rows: Any  # i8 [positions]
+    scores: Any  # f4 [positions]
+    propensities: Any  # f8 [positions]
+    experts: Any  # u1 [positions, terms kept]
+    parts: Any  # f4 [positions, terms kept]
+
+
+class Sight(NamedTuple):
+    """What a decision is made from: the state at one position, and learners over it, live or the champion's."""
+
+    users: Rows
+    items: Rows
+    learners: Learners
+    open: Open
+
+
+@njit(cache=True)
+def decide_slate(
+    sight: Any,
+    shown: Any,
+    user: np.uint64,
+    at_ms: int,
+    context: Any,
+    candidates: Any,
+    restricted: bool,
+    exclude: Any,
+    caps: Any,
+    n: int,
+    exploration: float,
+    seed: np.uint64,
+    decision: np.uint64,
+    scores: Any,
+    pool: Any,
+    most: int,
+) -> int:
+    """Fill what is shown; how many positions are filled. sight, shown: a Sight and a Shown, held (`online.held`).
+
+    candidates, exclude: u8 keys. most: items to score exactly.
+    """
+    users, items, learners, rows = sight.value
+    out = shown.value
+    count = min(items.handed_out[0], rows.scored_key.shape[0])
+    user_row = find_row(users, user)
+    scratch = learners.scratch
+    scratch.stamps[0] += 1
+    stamp = scratch.stamps[0]
+    for k in range(exclude.shape[0]):
+        row = find_row(items, exclude[k])
+        if 0 <= row < count:
+            rows.stamps[row] = stamp
+    given = np.empty(candidates.shape[0], np.int64)
+    for k in range(candidates.shape[0]):
+        given[k] = find_row(items, candidates[k])
+        if 0 <= given[k] < count and scratch.seen[given[k]] == stamp:
+            given[k] = -1  # named twice
+        if 0 <= given[k] < count:
+            scratch.seen[given[k]] = stamp
+    pooled = rank(learners, rows, stamp, given, restricted, user_row, at_ms, context, count, scores, pool, most)
+    filled = pick_slate(
+        scores, pool, pooled, rows.catalogue, caps, n, exploration, seed, decision, out.rows, out.propensities
+    )
+    score_few(learners, user_row, out.rows, filled, scores)
+    terms = np.empty(len(EXPERTS), np.float32)
+    for k in range(filled):
+        out.scores[k] = scores[out.rows[k]]
+        explain_few(learners, k, out.rows[k], terms)
+        _largest(terms, out.experts[k], out.parts[k])
+    return filled

@@ -1,0 +1,231 @@
+"""Snapshots: differences on top of each other give the state back; a byte that is not what was written is refused."""
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from online.fold import Fold
+from online.history import History
+from online.lineage import Lineage
+from online.records import Begin, encode
+from online.retention import DAY_MS, HOUR_MS, kept, remove_old
+from online.settings import Settings, settings_text
+from online.snapshot import (
+    DEPTH_MAX,
+    Snapshot,
+    SnapshotCorrupt,
+    SnapshotForeign,
+    find_snapshot,
+    list_snapshots,
+    load_snapshot,
+    newest_first,
+    relabel,
+    write_snapshot,
+)
+from online.state import State
+
+RULES = Settings(
+    attribution_window_s=600, event_ids_max=64, decisions_max=32, slots_max=800, users_max=64, items_max=400
+)
+MUTATIONS = int(os.environ.get("PERENNIAL_MUTATIONS", "150"))
+
+
+def chain(make_stream, folder: Path, seed: int, places: list[int], length: int = 300) -> list[tuple[Snapshot, str]]:
+    """Snapshots of one state at several places, and the digest that it had there."""
+    entries = make_stream(seed, length, RULES, users=40, items=300)
+    state, taken, before = State(RULES, None), [], 0
+    fold = Fold(state)
+    for place in sorted(set(places)):
+        fold.entries(entries[before:place])
+        before = place
+        taken.append((write_snapshot(folder, state, entry=b"", reason="a test", counters={}), state.digest()))
+    return taken
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32), places=st.lists(st.integers(1, 300), min_size=2, max_size=14))
+def test_differences_on_top_of_each_other_give_every_state_back(
+    make_stream, tmp_path_factory, seed: int, places: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("snapshots")
+    for snapshot, digest in chain(make_stream, folder, seed, places):
+        assert load_snapshot(folder, find_snapshot(folder, snapshot.id), None).digest() == digest
+        assert snapshot.depth <= DEPTH_MAX
+
+
+def test_what_did_not_change_costs_nothing_and_a_little_costs_a_little(make_stream, folded, tmp_path: Path) -> None:
+    roomy = Settings(attribution_window_s=600)
+    entries = make_stream(3, 4_000, roomy, users=900, items=900)
+    state = folded(roomy, entries[:3_960])
+    whole = write_snapshot(tmp_path, state, entry=b"", reason="a test", counters={})
+    users = len({r.user_id for _, r in entries[:3_960] if hasattr(r, "user_id")})
+    moved = len({r.user_id for _, r in entries[3_960:] if hasattr(r, "user_id")})
+    assert moved < 0.05 * users
+    Fold(state).entries(entries[3_960:])
+    little = write_snapshot(tmp_path, state, entry=b"", reason="a test", counters={})
+    assert little.base == little.parent == whole.id
+    assert little.bytes < 0.05 * whole.bytes, (little.bytes, whole.bytes)
+
+
+def mutate(folder: Path, chance: random.Random) -> str:
+    """Spoil one file of a folder of snapshots, somehow; what was done."""
+    files = sorted([*folder.glob("*.json"), *folder.glob("blobs/*")])
+    path = chance.choice(files)
+    content = bytearray(path.read_bytes())
+    match chance.randrange(7):
+        case 0:
+            at = chance.randrange(len(content))
+            content[at] ^= 1 << chance.randrange(8)
+            said = f"bit of byte {at} of {path.name}"
+        case 1:
+            del content[chance.randrange(len(content)) :]
+            said = f"{path.name} cut to {len(content)} bytes"
+        case 2:
+            content += bytes(chance.randrange(1, 99))
+            said = f"zeros behind {path.name}"
+        case 3:
+            at = chance.randrange(len(content))
+            end = min(len(content), at + chance.randrange(1, 4_096))
+            if content[at:end] == bytes(end - at):
+                content[at] = 1
+            else:
+                content[at:end] = bytes(end - at)
+            said = f"zeros inside {path.name}"
+        case 4:
+            other = chance.choice([file for file in files if file.suffix == path.suffix and file != path])
+            content = bytearray(other.read_bytes())
+            said = f"{other.name} in the place of {path.name}"
+        case 5:
+            path.unlink()
+            return f"{path.name} gone"
+        case _:
+            manifest = chance.choice(sorted(folder.glob("*.json")))
+            told = json.loads(manifest.read_bytes())
+            name = chance.choice(sorted(set(told) - {"label", "reason", "created_ms"}))
+            told[name] = {int: 7, str: "0" * 16, bool: True, list: [], dict: {}}[type(told[name])]
+            if json.loads(manifest.read_bytes()) == told:
+                told[name] = {int: 9, str: "f" * 16, bool: False, list: [1], dict: {"a": "b"}}[type(told[name])]
+            manifest.write_text(json.dumps(told))
+            return f"another {name} in {manifest.name}"
+    path.write_bytes(content)
+    return said
+
+
+def test_whatever_is_spoilt_is_refused_by_name_and_the_last_good_one_is_used(make_stream, tmp_path: Path) -> None:
+    """MUTATIONS of them (PERENNIAL_MUTATIONS), each on a fresh copy of five snapshots, differences among them."""
+    clean = tmp_path / "clean"
+    taken = {snapshot.id: digest for snapshot, digest in chain(make_stream, clean, 8, [40, 90, 150, 230, 300])}
+    chance = random.Random(2_026)
+    refused = harmless = 0
+    for _ in range(MUTATIONS):
+        folder = tmp_path / "spoilt"
+        shutil.copytree(clean, folder)
+        said = mutate(folder, chance)
+        good = None
+        for found in newest_first(folder):
+            if isinstance(found, (SnapshotCorrupt, SnapshotForeign)):
+                refused += 1
+                continue
+            try:
+                state = load_snapshot(folder, found, None)
+            except SnapshotCorrupt as error:
+                assert error.expected and error.actual and error.expected != error.actual
+                assert error.path.parent in (folder, folder / "blobs"), said
+                refused += 1
+                continue
+            assert state.digest() == taken[found.id] and state.position == found.position, said
+            good = good or found
+        harmless += "gone" in said and ".json" in said
+        assert good is not None or "blobs" in said or said, said
+        shutil.rmtree(folder)
+    print(f"{MUTATIONS} mutations: {refused} snapshots refused, {harmless} manifests were simply gone, 0 loaded wrong")
+    assert refused + harmless >= MUTATIONS
+
+
+def test_a_spoilt_snapshot_is_passed_over_and_the_way_is_longer(make_stream, tmp_path: Path) -> None:
+    class Records:
+        def __init__(self, payloads: list[bytes]) -> None:
+            self.payloads = payloads
+
+        def read(self, after: int, count: int, block_ms: int) -> list[tuple[int, bytes]]:
+            return list(enumerate(self.payloads[after : after + count], start=after + 1))
+
+        def entry(self, position: int) -> bytes | None:
+            return self.payloads[position - 1] if 0 < position <= len(self.payloads) else None
+
+        def head(self) -> int:
+            return len(self.payloads)
+
+    entries = make_stream(8, 300, RULES, users=40, items=300)
+    log = Records([encode(record) for _, record in entries])
+    taken = chain(make_stream, tmp_path, 8, [100, 200])
+    blob = tmp_path / taken[1][0].file
+    blob.write_bytes(blob.read_bytes()[:-1])
+    history = History(log, lambda _: None, snapshots=tmp_path)
+    place = history.state_at(250)
+    assert place.snapshot is not None and place.snapshot.id == taken[0][0].id
+    assert len(history.passed_over) == 1 and taken[1][0].blake3 in history.passed_over[0]
+    assert place.state.digest() == History(log, lambda _: None).state_at(250).state.digest()
+
+
+def test_a_label_keeps_a_snapshot_and_what_it_is_built_on(make_stream, tmp_path: Path) -> None:
+    taken = [snapshot for snapshot, _ in chain(make_stream, tmp_path, 4, [50, 100, 150, 200, 250])]
+    labelled = relabel(tmp_path, taken[1].id, "last good")
+    assert load_snapshot(tmp_path, labelled, None).position == 100
+    removed = {snapshot.id for snapshot in remove_old(tmp_path, newest=1)}
+    left = {snapshot.id: snapshot for snapshot in list_snapshots(tmp_path)}
+    needed = {taken[1].id, taken[4].id}
+    for one in list(needed):
+        while left[one].base:
+            one = left[one].base
+            needed.add(one)
+    assert {taken[1].id, taken[4].id} <= set(left) and not removed & needed
+    for snapshot in left.values():
+        assert load_snapshot(tmp_path, snapshot, None).position == snapshot.position
+
+
+def test_of_older_snapshots_one_an_hour_and_one_a_day_are_kept(make_stream, tmp_path: Path) -> None:
+    one = chain(make_stream, tmp_path, 4, [50])[0][0]
+
+    def at(minutes: int, **more: object) -> Snapshot:
+        ms = 1_000 * DAY_MS - minutes * 60_000
+        return msgspec.structs.replace(one, id=f"s{minutes}", created_ms=ms, base="", **more)
+
+    every_ten = [at(10 * k) for k in range(6 * 24 * 4)]  # four days
+    left = kept(every_ten, newest=8)
+    assert {f"s{10 * k}" for k in range(8)} <= left
+    hours = HOUR_MS // 60_000
+    assert 8 + 22 <= len(left) <= 8 + 24 + 4
+    assert len([s for s in left if int(s[1:]) > 24 * hours]) <= 4
+    assert "s5000" in kept([*every_ten, at(5_000, label="kept")], newest=1)
+    assert "s4" in kept([at(0), at(4, planned=True)], newest=1)
+    assert "s400" not in kept([at(0), at(400, planned=True)], newest=1)
+
+
+def test_a_snapshot_of_another_format_is_told_from_a_broken_one(tmp_path: Path) -> None:
+    (tmp_path / "0123456789abcdef.json").write_text('{"format": 1, "id": "0123456789abcdef"}')
+    (tmp_path / "1123456789abcdef.json").write_text("{")
+    kinds = {type(found) for found in newest_first(tmp_path)}
+    assert kinds == {SnapshotForeign, SnapshotCorrupt}
+
+
+def test_a_planned_snapshot_is_another_one_than_that_of_the_log(make_stream, folded, tmp_path: Path) -> None:
+    entries = make_stream(4, 100, RULES)
+    assert isinstance(entries[0][1], Begin) and settings_text(RULES)
+    state = folded(RULES, entries)
+    lineage = Lineage("").grown(1, 100)
+    real = write_snapshot(tmp_path, state, entry=b"e", reason="a test", counters={}, lineage=lineage, label="kept")
+    plan = write_snapshot(tmp_path, state, entry=b"", reason="plan", counters={}, lineage=lineage, planned=True)
+    again = write_snapshot(tmp_path, state, entry=b"e", reason="schedule", counters={}, lineage=lineage)
+    assert plan.id != real.id == again.id
+    assert again.label == "kept"
+    with pytest.raises(SnapshotCorrupt):
+        (tmp_path / f"{plan.id}.json").write_bytes((tmp_path / f"{real.id}.json").read_bytes())
+        find_snapshot(tmp_path, plan.id)
