@@ -68,6 +68,8 @@ def pricing_scratch() -> PricingScratch:
         inverse=np.zeros((DIMENSION, DIMENSION)),
         probability=np.zeros(FARES_MAX),
         deviation=np.zeros(FARES_MAX),
+        rise=np.zeros((2, FARES_MAX)),
+        hull=np.zeros(FARES_MAX, np.int64),
         gain=np.zeros((NODES, GAINS)),
         value=np.zeros(SEATS_MAX + 1),
         step=np.zeros(SEATS_MAX + 1),

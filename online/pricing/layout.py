@@ -135,6 +135,8 @@ class PricingScratch(NamedTuple):
     inverse: Array  # f8 [DIMENSION, DIMENSION]
     probability: Array  # f8 [FARES_MAX] of a purchase at each rung
     deviation: Array  # f8 [FARES_MAX] of the logit at each rung, where it was asked for
+    rise: Array  # f8 [2, FARES_MAX] e to the steepness times P, leisure and business
+    hull: Array  # i8 [FARES_MAX] rungs that are best for some bid price
     gain: Array  # f8 [NODES, GAINS] cents that a request is worth, by days before departure and bid price
     value: Array  # f8 [SEATS_MAX + 1]
     step: Array  # f8 [SEATS_MAX + 1]

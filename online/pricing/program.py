@@ -12,6 +12,7 @@ Bid prices V(n) - V(n-1) are kept for a few moments and numbers of seats; betwee
 import numpy as np
 from numba import njit
 
+from online.arithmetic import exp
 from online.pricing.arrivals import (
     cancellations_per_day,
     expected_requests,
@@ -21,7 +22,7 @@ from online.pricing.arrivals import (
     window_of,
     window_requests,
 )
-from online.pricing.demand import days_between, ladder_probabilities, set_input, set_theta, situation
+from online.pricing.demand import days_between, set_input, set_theta, situation
 from online.pricing.layout import (
     CONTEXTS,
     FEATURES_MAX,
@@ -31,6 +32,10 @@ from online.pricing.layout import (
     SEATS_MAX,
     TABLE_SEATS,
     TABLE_TIMES,
+    THETA_BUSINESS,
+    THETA_LEISURE,
+    THETA_STEEP_BUSINESS,
+    THETA_STEEP_LEISURE,
     WINDOW_DAYS,
     WINDOWS,
     Pricing,
@@ -39,11 +44,12 @@ from online.tables import Array
 
 _NODE = np.array(NODE_DAYS)
 _WINDOW = np.array(WINDOW_DAYS)
-REQUESTS_PER_STEP = 0.25
+REQUESTS_PER_STEP = 0.5
 REQUESTS_PER_STEP_AND_SEAT = 0.004  # where seats are few each request moves what they are worth
 REQUESTS_PER_STEP_MOST = 0.8  # for flights of thousands of requests, where single ones matter less
 STEPS = 1_000  # from how many on steps grow longer
 STEPS_MAX = 4_000
+STEEPEST = 300.0  # exponents beyond say yes or no
 DEVIATIONS = 6.0  # demand beyond so many standard deviations does not come
 
 
@@ -91,6 +97,35 @@ def nearest_window(p: Pricing, market: int, w: int) -> int:
 
 
 @njit(cache=True)
+def set_envelope(probability: Array, ladder: Array, fares: int, hull: Array) -> int:
+    """Rungs that are best for some mu, cheapest first, into hull; returns how many.
+
+    pi (p - mu) is a line in mu that falls by pi; dearer rungs fall more slowly, so their turns come in order.
+    """
+    size = 0
+    for k in range(fares):
+        while size > 0:
+            last = hull[size - 1]
+            if probability[last] * ladder[last] <= probability[k] * ladder[k]:
+                size -= 1  # never better than k for any mu >= 0
+                continue
+            if size == 1:
+                break
+            before = hull[size - 2]
+            # Where `before` hands over to k, is `last` still below both?
+            reach = probability[before] * ladder[before] - probability[k] * ladder[k]
+            fall = probability[before] - probability[k]
+            own_reach = probability[before] * ladder[before] - probability[last] * ladder[last]
+            own_fall = probability[before] - probability[last]
+            if own_reach * fall < reach * own_fall:
+                break
+            size -= 1
+        hull[size] = k
+        size += 1
+    return size
+
+
+@njit(cache=True)
 def set_gains(p: Pricing, market: int, flight: int, days: float) -> float:
     """scratch.gain [nodes, GAINS] for all days up to `days`; returns the step of the grid of bid prices, in cents."""
     s = p.scratch
@@ -100,6 +135,11 @@ def set_gains(p: Pricing, market: int, flight: int, days: float) -> float:
     top = float(ladder[fares - 1])
     step = top / (GAINS - 1)
     set_theta(p, market)
+    for kind in range(2):
+        steepness = exp(s.theta[THETA_STEEP_LEISURE if kind == 0 else THETA_STEEP_BUSINESS])
+        for k in range(fares):
+            ratio = ladder[k] / reference - 1.0
+            s.rise[kind, k] = exp(min(max(steepness * ratio, -STEEPEST), STEEPEST))
     for node in range(nodes_until(days)):
         for g in range(GAINS):
             s.gain[node, g] = 0.0
@@ -115,17 +155,27 @@ def set_gains(p: Pricing, market: int, flight: int, days: float) -> float:
                     s.raw[j] = np.float64(p.markets.context[market, w, c, j])
             set_input(p, market, flight, at)
             share, utility = situation(p.trunk, s.theta, s.input)
-            ladder_probabilities(s.theta, share, utility, reference, ladder, fares, s.probability)
-            # The upper envelope of pi (p - mu): the best rung only climbs as mu does.
-            best = 0
+            # One exponential for each traveller and request: sigmoid(u - s P) = 1 / (1 + e^-u e^(s P)).
+            leisure = exp(-min(max(s.theta[THETA_LEISURE] + utility, -STEEPEST), STEEPEST))
+            business = exp(-min(max(s.theta[THETA_BUSINESS] + utility, -STEEPEST), STEEPEST))
+            least = 1.0
+            for k in range(fares):
+                pi = share / (1.0 + business * s.rise[1, k]) + (1.0 - share) / (1.0 + leisure * s.rise[0, k])
+                least = min(least, pi)
+                s.probability[k] = least
+            rungs = set_envelope(s.probability, ladder, fares, s.hull)
+            at_rung = 0
             for g in range(GAINS):
                 mu = g * step
-                value = s.probability[best] * (ladder[best] - mu)
-                for k in range(best + 1, fares):
+                k = s.hull[at_rung]
+                value = s.probability[k] * (ladder[k] - mu)
+                while at_rung + 1 < rungs:
+                    k = s.hull[at_rung + 1]
                     other = s.probability[k] * (ladder[k] - mu)
-                    if other > value:
-                        value = other
-                        best = k
+                    if other < value:
+                        break
+                    value = other
+                    at_rung += 1
                 if value > 0.0:
                     s.gain[node, g] += value
         for g in range(GAINS):
@@ -147,9 +197,9 @@ def set_line(p: Pricing, days: float, nodes: int) -> None:
 
 
 @njit(cache=True)
-def gain_at(line: Array, mu: float, step: float) -> float:
-    """G(mu) between two points of its grid."""
-    at = mu / step
+def gain_at(line: Array, mu: float, per_cent: float) -> float:
+    """G(mu) between two points of its grid, of which there are per_cent to a cent."""
+    at = mu * per_cent
     g = int(at)
     if g < 0:
         result: float = line[0]
@@ -198,6 +248,7 @@ def solve_flight(p: Pricing, flight: int, at_ms: int) -> None:
     per_day = flight_weight(p, flight) * market_level(p, market) * flight_factor(p, flight)
     per_step = min(REQUESTS_PER_STEP, REQUESTS_PER_STEP_AND_SEAT * most)
     per_step = min(max(requests / STEPS, per_step), REQUESTS_PER_STEP_MOST)
+    per_cent = 1.0 / step
     v = s.value
     d = s.step  # v(n) - v(n-1)
     for n in range(most + 2):
@@ -221,7 +272,7 @@ def solve_flight(p: Pricing, flight: int, at_ms: int) -> None:
             for q in range(steps):
                 set_line(p, later + (q + 0.5) * width, nodes)
                 for n in range(1, most + 1):
-                    v[n] += expected * gain_at(s.line, d[n], step)
+                    v[n] += expected * gain_at(s.line, d[n], per_cent)
                     if back > 0.0 and n < most:
                         v[n] += (f.capacity[flight] - n) * back * d[n + 1]
                 if back > 0.0:

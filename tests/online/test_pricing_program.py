@@ -8,7 +8,14 @@ from online.pricing.demand import ladder_probabilities, set_input, set_theta, si
 from online.pricing.fare import choose_fare, default_ladder, quote
 from online.pricing.layout import DAY_MS, FARES_MAX, FEATURES_MAX, PRICING_COLUMNS, TABLE_SEATS
 from online.pricing.posterior import roll_market
-from online.pricing.program import bid_price_cents, fluid_bid_price_cents, seat_node, seat_place, solve_flight
+from online.pricing.program import (
+    bid_price_cents,
+    fluid_bid_price_cents,
+    seat_node,
+    seat_place,
+    set_envelope,
+    solve_flight,
+)
 from online.pricing.settings import Settings
 from online.tables import allocate
 
@@ -177,3 +184,19 @@ def test_a_band_without_a_ladder_gets_one_within_it(floor, ceiling):
     assert (
         (np.diff(rungs) > 0).all() and rungs[0] == floor and rungs[-1] == max(floor, ceiling if ceiling > floor else 0)
     )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_envelope_holds_every_best_rung(seed):
+    rng = np.random.default_rng(seed)
+    fares = int(rng.integers(1, FARES_MAX + 1))
+    ladder = np.sort(rng.integers(100, 50_000, fares)).astype(np.int32)
+    probability = np.sort(rng.random(fares))[::-1].copy()
+    if seed % 4 == 0:
+        probability[fares // 2 :] = probability[-1]  # rungs that are bought alike
+    hull = np.zeros(FARES_MAX, np.int64)
+    kept = hull[: set_envelope(probability, ladder, fares, hull)]
+    for mu in np.linspace(0.0, ladder[-1], 97):
+        gains = probability * (ladder - mu)
+        assert gains[kept].max() == pytest.approx(gains.max(), abs=1e-9)
+        assert (np.diff(gains[kept][: int(np.argmax(gains[kept])) + 1]) >= -1e-9).all()
