@@ -1,6 +1,6 @@
 """Takings on a simulated airline market, as a share of the optimum that knows the truth; the same customers for all.
 
-    python benchmarks/pricing_market.py [--flights 160] [--seeds 1] [--cases rich,jump,few,none] [--json]
+    python benchmarks/pricing_market.py [--flights 160] [--first-seed 1] [--seeds 1] [--cases rich,jump] [--json]
 
 rich: a booking log of 240 flights, no drift. jump: the same log; in mid-calendar everybody would pay a third more or
 less, and as many more or fewer ask. few: a log of 20 flights on half of the routes. none: no log. Also boom and trend.
@@ -30,7 +30,6 @@ from simulations.airline_optimum import Optimum, fluid_bound_cents
 from simulations.airline_sellers import Emsr, Rule, best_fixed, by_route, tuned_rule
 
 ROUTES = 8
-FIRST_SEED = 1
 CASES = {
     "rich": ("none", 240),
     "jump": ("jump", 240),
@@ -96,13 +95,13 @@ def sellers(case: str, routes: list[Route], seed: int, folder: Path, *, baseline
     return found
 
 
-def run(case: str, *, flights: int, seeds: int, baselines: bool) -> dict[str, object]:
+def run(case: str, *, flights: int, seeds: range, baselines: bool) -> dict[str, object]:
     """One case over all seeds."""
     revenue: dict[str, list[np.ndarray]] = {}
     optima, expected, bound = [], 0.0, 0.0
     markets: dict[str, list[float]] = {}
     after: list[np.ndarray] = []
-    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
+    for seed in seeds:
         routes = draw_routes(ROUTES, seed)
         market: Market = draw_market(
             routes=routes, flights_per_route=flights // ROUTES, seed=seed, drift=CASES[case][0]
@@ -150,6 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--flights", type=int, default=160, help="per seed")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--cases", default="rich,jump,few,none")
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--json", action="store_true")
@@ -157,7 +157,8 @@ def main() -> None:
     results = []
     for case in given.cases.split(","):
         begun = time.monotonic()
-        found = run(case, flights=given.flights, seeds=given.seeds, baselines=not given.no_baselines)
+        seeds = range(given.first_seed, given.first_seed + given.seeds)
+        found = run(case, flights=given.flights, seeds=seeds, baselines=not given.no_baselines)
         results.append(found)
         if not given.json:
             print(

@@ -46,7 +46,7 @@ def flight_exposure(bookings: Bookings) -> tuple[np.ndarray, np.ndarray, float]:
     departs[bookings.flight] = bookings.departs_ms
     last = np.zeros(flights, np.int64)
     last[bookings.flight] = np.arange(len(bookings))  # rows are in time order: the last one stays
-    sold_out = bookings.seats_left[last] - bookings.booked[last] <= 0
+    sold_out = bookings.seats_after[last] <= 0
     until = np.minimum(departs, end)
     until = np.where(sold_out, np.minimum(until, bookings.asked_ms[last]), until)
     early = np.clip((departs - np.maximum(departs - int(horizon * DAY_MS), begin)) / DAY_MS, 0.0, None)
@@ -144,10 +144,11 @@ def cancellations(bookings: Bookings) -> tuple[np.ndarray, np.ndarray]:
     per_market = np.tile(prior, (len(bookings.market_ids), 1))
     order = np.lexsort((np.arange(len(bookings)), bookings.flight))
     b = bookings.taken(order)
+    after = bookings.seats_after[order]
+    before = after + b.booked.astype(np.int64)
     same = b.flight[1:] == b.flight[:-1]
-    after = b.seats_left[:-1] - b.booked[:-1].astype(np.int64)
-    came_back = np.where(same, np.maximum(b.seats_left[1:] - after, 0), 0)
-    sold = np.where(same, np.maximum(b.capacity[:-1] - after, 0), 0)
+    came_back = np.where(same, np.maximum(before[1:] - after[:-1], 0), 0)
+    sold = np.where(same, np.maximum(b.capacity[:-1] - after[:-1], 0), 0)
     passed = np.where(same, (b.asked_ms[1:] - b.asked_ms[:-1]) / DAY_MS, 0.0)
     np.add.at(per_market[:, 0], b.market[:-1], came_back)
     np.add.at(per_market[:, 1], b.market[:-1], sold * passed)

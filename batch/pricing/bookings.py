@@ -38,7 +38,7 @@ class Bookings:
 
     flight, market: int64 [n] codes into flight_ids, market_ids (of first appearance in time); departs_ms, asked_ms:
     int64 [n]; fare_cents: float64 [n], NaN = nothing was for sale; booked: float64 [n], 0 or 1; seats_left, capacity:
-    int64 [n], seats_left before this request; features: float64 [n, f], NaN = not given, named by feature_names.
+    int64 [n], see seats_after; features: float64 [n, f], NaN = not given, named by feature_names.
     """
 
     flight: np.ndarray
@@ -66,6 +66,20 @@ class Bookings:
     def quoted(self) -> np.ndarray:
         """Rows that say whether somebody bought at a fare, bool [n]."""
         return np.isfinite(self.fare_cents) & ((self.seats_left > 0) | (self.booked > 0))
+
+    @property
+    def seats_after(self) -> np.ndarray:
+        """Seats left when a request was settled, int64 [n].
+
+        Logs write `seats_left` before the request's own booking or after it; which of both, a request that follows a
+        booking and books nothing tells.
+        """
+        order = np.lexsort((np.arange(len(self)), self.flight))
+        flight, seats, booked = self.flight[order], self.seats_left[order], self.booked[order] > 0.0
+        told = (flight[1:] == flight[:-1]) & booked[:-1] & ~booked[1:]
+        same = int((told & (seats[1:] == seats[:-1])).sum())
+        one_less = int((told & (seats[1:] == seats[:-1] - 1)).sum())
+        return self.seats_left if same > one_less else self.seats_left - self.booked.astype(np.int64)
 
     def taken(self, rows: np.ndarray) -> Bookings:
         """Some of the rows; ids keep their codes."""

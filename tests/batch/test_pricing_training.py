@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from batch.pricing.arrivals import fit_arrivals
+from batch.pricing.arrivals import cancellations, fit_arrivals
 from batch.pricing.bookings import read_bookings
 from batch.pricing.features import TooManyFeatures, model_inputs, read_features, reference_fares
 from batch.pricing.markets import fit_market, probability_and_slope
@@ -199,3 +199,24 @@ def test_scores_know_a_calibrated_model():
     good, bad = scores_of(pi, booked), scores_of(1.0 - pi, booked)
     assert good.calibration_error < 0.02 < 0.4 < bad.calibration_error
     assert good.log_loss < good.base_log_loss < bad.log_loss
+
+
+@pytest.mark.parametrize("wrote_after", [False, True])
+def test_seats_that_come_back_are_found_however_the_log_counts_them(tmp_path, wrote_after):
+    rng = np.random.default_rng(6)
+    lines, came_back = [HEAD], 0
+    for flight in range(40):
+        left = 50
+        for request in range(40):
+            if left < 50 and rng.random() < 0.05:
+                left, came_back = left + 1, came_back + 1
+            booked = int(rng.random() < 0.4 and left > 0)
+            shown = left - booked if wrote_after else left
+            asked = 1_767_225_600_000 + request * DAY_MS
+            lines.append(f"F{flight},M,{1_767_225_600_000 + 60 * DAY_MS},{asked},10000,{booked},{shown},50")
+            left -= booked
+    path = tmp_path / "b.csv"
+    path.write_text("\n".join(lines))
+    per_market, pool = cancellations(read_bookings(path))
+    assert per_market[0, 0] == pytest.approx(came_back + 0.5)
+    assert pool[0] / pool[1] == pytest.approx(per_market[0, 0] / per_market[0, 1])
