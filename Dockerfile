@@ -3,7 +3,8 @@
 #   docker build -t perennial .
 #   docker run --network host --shm-size 1g -v perennial:/var/lib/perennial perennial
 #
-# Without keys the service answers on loopback only, and no keys can be configured yet: hence the host's network.
+# Without keys the service answers on loopback only: hence the host's network. With keys in its home (`keys create`), publish a
+# port instead and add `up --host 0.0.0.0`.
 # The learner hands its parameters to the workers through shared memory: hence more of it than Docker's 64 MB.
 # The image serves; it holds no torch, which only the batch job needs.
 

@@ -13,7 +13,7 @@ TRIALS ?= 300
 PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test torture lint bench oversell fuzz lock clean
+.PHONY: help setup demo test torture lint docs bench oversell fuzz lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,10 +40,14 @@ torture: $(STAMP)  ## the long fault tests: random cases, spoilt snapshots, powe
 	PERENNIAL_EXAMPLES=200 PERENNIAL_MUTATIONS=5000 $(BIN)/python -m pytest -q -s tests/online/test_lineage.py tests/online/test_snapshot.py
 	$(BIN)/python -m tests.faults.torture --trials $(TRIALS)
 
-lint: $(STAMP)  ## ruff, mypy (strict on online/ and api/), import direction, no unpickling, exact arithmetic
+lint: $(STAMP)  ## ruff (rules and format), mypy (strict on online/ and api/), import direction, no unpickling, exact arithmetic
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+docs: $(STAMP)  ## the reference of calls, commands, errors, metrics and settings, out of the code, into build/docs
+	$(BIN)/python -m api.documentation build/docs
 
 bench: $(VENV)/.installed-bench  ## every measurement of benchmarks/, one after the other; peers too with INTERACTIONS=FILE
 	@for script in benchmarks/*.py; do \

@@ -67,8 +67,9 @@ def _change(asked: Resume | Promote | Erase, arguments: dict[str, Any]) -> Chang
 async def record(service: Service, call: Call, asked: OperatorsAct, arguments: dict[str, Any] | None = None) -> Answer:
     """Append an act, its own fields as arguments where none are given. Raises Problem."""
     received_ms = clock_ms()
-    key = call.idempotency_key
-    act_id = make_id(received_ms) if key is None else id_from_key(service.settings.secret, key, purpose="act")
+    secret = service.settings.secret
+    repeatable = call.idempotency_key is not None
+    act_id = id_from_key(secret, call.own_key, purpose="act") if repeatable else make_id(received_ms)
     fields = msgspec.to_builtins(asked)
     if arguments is None:
         arguments = {name: value for name, value in fields.items() if name not in _SAID}
@@ -76,7 +77,7 @@ async def record(service: Service, call: Call, asked: OperatorsAct, arguments: d
         act=fields["act"],
         reason=asked.reason,
         received_ms=received_ms,
-        client=asked.author or "",
+        client=call.client or asked.author or "",  # who holds a key is who the key says
         arguments=msgspec.json.encode(arguments, order="sorted").decode(),
         act_id=act_id,
     )

@@ -15,12 +15,16 @@ from starlette.exceptions import HTTPException
 
 from api import schemas
 from api.acts import act
+from api.dashboard.pulse import Pulse
+from api.dashboard.routes import add_dashboard_routes
 from api.decisions import describe
+from api.door import ANYBODY, Principal
 from api.fare_routes import add_fare_routes
 from api.feedback import take_events
 from api.hot import App, Edge, Headers, read_body
 from api.idempotency import Answer
 from api.items import post_items, put_item
+from api.login import add_login_routes
 from api.openapi import (
     BODY_PROBLEMS,
     IDEMPOTENCY_HEADER,
@@ -28,7 +32,7 @@ from api.openapi import (
     complete,
     operation,
 )
-from api.pages import problem_page, problems_page, status_page
+from api.pages import problem_page, problems_page
 from api.past_routes import add_past_routes
 from api.problems import CATALOGUE, Fault, Pointer, Problem
 from api.readiness import readiness
@@ -36,7 +40,7 @@ from api.recommendations import recommend
 from api.reference import reference_page, reference_script
 from api.reports import experiment, state
 from api.schemas_fares import AnyAct
-from api.service import Answering, Call, Service
+from api.service import Answering, Call, Service, snapshot_age_s
 from api.settings import ServiceSettings
 
 TITLE = "Perennial"
@@ -49,13 +53,16 @@ _encoder = msgspec.json.Encoder()
 def create_app(settings: ServiceSettings) -> App:
     """The ASGI app of one worker. Nothing is connected before its lifespan begins."""
     service = Service(settings)
+    pulse = Pulse(service)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
+        pulse.start()
         try:
             yield
         finally:
+            await pulse.stop()
             await service.stop()
 
     app = FastAPI(
@@ -77,6 +84,8 @@ def create_app(settings: ServiceSettings) -> App:
     add_fare_routes(app, service, run, check_path)
     _add_reading_routes(app, service)
     _add_health_routes(app, service)
+    add_dashboard_routes(app, service, pulse)
+    add_login_routes(app, service.door)
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -85,7 +94,7 @@ def create_app(settings: ServiceSettings) -> App:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
-    return Edge(app, service)
+    return Edge(app, service, document)
 
 
 async def run(service: Service, request: Request, name: str, answering: Answering) -> Response:
@@ -96,6 +105,7 @@ async def run(service: Service, request: Request, name: str, answering: Answerin
         request_id=request_id_of(request),
         idempotency_key=headers.text(b"idempotency-key"),
         min_position=headers.text(b"x-min-position"),
+        client=principal_of(request).name,
     )
     return _response(await service.once(name, call, answering))
 
@@ -188,7 +198,7 @@ def _add_recommendation_routes(app: FastAPI, service: Service) -> None:
     async def put_item_(item_id: str, request: Request) -> Response:
         check_path(request)
         body = await read_body(request.receive, Headers(request.scope["headers"]))
-        return _response(await put_item(service, item_id, body))
+        return _response(await put_item(service, item_id, body, principal_of(request).name))
 
 
 def _add_act_routes(app: FastAPI, service: Service) -> None:
@@ -289,12 +299,9 @@ def _add_health_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/metrics", name="metrics", summary="Prometheus", tags=["health"], response_class=Response)
     async def metrics() -> Response:
-        text = service.metrics.exposition(service.model_if_ready, service.writer.head)
+        age_s = snapshot_age_s(service.home)
+        text = service.metrics.exposition(service.model_if_ready, service.writer.head, age_s)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    @app.get("/", name="status", include_in_schema=False)
-    async def status() -> Response:
-        return await status_page(service)
 
     @app.get("/docs", name="docs", include_in_schema=False)
     async def docs() -> Response:
@@ -318,6 +325,12 @@ def _add_health_routes(app: FastAPI, service: Service) -> None:
 def request_id_of(request: Request) -> str:
     """The id that the edge gave this request."""
     found: str = request.scope.get("state", {}).get("request_id", "")
+    return found
+
+
+def principal_of(request: Request) -> Principal:
+    """Who asks, as the door knows them. Without the edge nobody has been let in."""
+    found: Principal = request.scope.get("state", {}).get("principal", ANYBODY)
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from api.console import CHECK_FAILED, MISSING, USAGE, refuse
+from api.keys import owners_pass
 from api.supervisor import read_address
 
 _PATIENCE_S = 900.0  # acts on the past fold the log
@@ -17,15 +18,17 @@ _PATIENCE_S = 900.0  # acts on the past fold the log
 def call(home: Path, method: str, path: str, body: Any = None) -> dict[str, Any]:
     """The service's answer. Ends the command, with what the service said, where it refuses or does not run.
 
-    PERENNIAL_KEY, where it is set, goes along as the bearer's key.
+    PERENNIAL_KEY, where it is set, goes along as the bearer's key. Without it, whoever can read the home's own secret
+    is its owner, and shows a pass made with it.
     """
     address = read_address(home)
     if address is None:
         refuse(f"no service runs on {home}: start one with `perennial up`, or name another --home", MISSING)
     where = urlsplit(address.url)
     headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
-    if os.environ.get("PERENNIAL_KEY"):
-        headers["Authorization"] = f"Bearer {os.environ['PERENNIAL_KEY']}"
+    key = os.environ.get("PERENNIAL_KEY") or owners_pass(home)
+    if key is not None:
+        headers["Authorization"] = f"Bearer {key}"
     connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=_PATIENCE_S)
     try:
         connection.request(method, path, None if body is None else json.dumps(body), headers)

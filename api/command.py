@@ -13,6 +13,8 @@ import typer
 
 from api.command_acts import erase, freeze, promote, resume, rollback
 from api.command_batch import evaluate_recommendation, pretrain_recommendation, replay_recommendation
+from api.command_config import config_show
+from api.command_keys import keys_create, keys_list, keys_revoke
 from api.command_reproduce import reproduce
 from api.command_snapshot import (
     snapshot_create,
@@ -22,7 +24,7 @@ from api.command_snapshot import (
     snapshot_show,
     snapshot_verify,
 )
-from api.console import CHECK_FAILED, MISSING, USAGE, Home, Json, default_home, give, refuse, say
+from api.console import CHECK_FAILED, EXIT_CODES, MISSING, USAGE, Home, Json, default_home, give, refuse, say
 
 if TYPE_CHECKING:
     from api.supervisor import Address
@@ -33,6 +35,7 @@ def cli() -> typer.Typer:
     app = typer.Typer(
         name="perennial",
         help="Recommendations that keep learning while they serve, each derived again on demand from a log.",
+        epilog=EXIT_CODES,
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
@@ -63,6 +66,14 @@ def cli() -> typer.Typer:
     app.command("promote")(promote)
     app.command("erase")(erase)
     app.command("reproduce")(reproduce)
+    config = typer.Typer(help="What the service is configured with.", no_args_is_help=True)
+    app.add_typer(config, name="config")
+    config.command("show")(config_show)
+    keys = typer.Typer(help="API keys: who may ask, report, operate.", no_args_is_help=True)
+    app.add_typer(keys, name="keys")
+    keys.command("create")(keys_create)
+    keys.command("list")(keys_list)
+    keys.command("revoke")(keys_revoke)
     app.command("verify")(verify)
     app.command("doctor")(doctor)
     return app
@@ -71,11 +82,27 @@ def cli() -> typer.Typer:
 def main() -> None:
     """What the installed command runs."""
     try:
-        cli()(prog_name="perennial")
+        if not _only_help(sys.argv[1:]):
+            cli()(prog_name="perennial")
     except BrokenPipeError:
         # The reader of a pipe has gone (`| head`): nothing is wrong, and nobody is there to be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _only_help(words: list[str]) -> bool:
+    """Answer `perennial COMMAND … --help` by itself: parsing a group's options loads pydantic, 0.2 s for nothing."""
+    if words[-1:] != ["--help"]:
+        return False
+    command = typer.main.get_command(cli())
+    context = typer.Context(command, info_name="perennial")
+    for word in words[:-1]:
+        inner = getattr(command, "commands", {}).get(word)
+        if inner is None:
+            return False
+        command, context = inner, typer.Context(inner, info_name=word, parent=context)
+    print(command.get_help(context))
+    return True
 
 
 def demo(
@@ -85,6 +112,7 @@ def demo(
     port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8080,
     seed: Annotated[int, typer.Option(help="Of the simulated world.")] = 7,
     drift: Annotated[float, typer.Option(help="How fast tastes move; 0 is a stationary world.", min=0.0)] = 1.0,
+    as_json: Json = False,
 ) -> None:
     """From nothing to a service that learns: pretrain, serve, be used by simulated viewers, show what it brought.
 
@@ -92,7 +120,9 @@ def demo(
     """
     from simulations.demo import run_demo
 
-    raise typer.Exit(run_demo(minutes=minutes, once=once, home=home, port=port, seed=seed, drift=drift))
+    raise typer.Exit(
+        run_demo(minutes=minutes, once=once, home=home, port=port, seed=seed, drift=drift, as_json=as_json)
+    )
 
 
 def up(
@@ -112,10 +142,21 @@ def up(
         list[Path] | None, typer.Option(help="Folder that `pretrain` wrote; repeatable, one per domain.")
     ] = None,
     settings: Annotated[Path | None, typer.Option(help="JSON; counts where the log is still empty.")] = None,
-    snapshot_every: Annotated[float, typer.Option(help="Seconds between snapshots.", min=1.0)] = 300.0,
     log_kept: Annotated[
-        int, typer.Option(help="Records that stay in the server's memory; older ones are archived in files.", min=1_000)
+        int,
+        typer.Option(
+            help="Records that stay in the server's memory; older ones are archived in files.",
+            min=1_000,
+            envvar="PERENNIAL_LOG_KEPT",
+        ),
     ] = 100_000,
+    snapshot_every: Annotated[
+        float, typer.Option(help="Seconds between snapshots.", min=1.0, envvar="PERENNIAL_SNAPSHOT_EVERY")
+    ] = 300.0,
+    access_log: Annotated[
+        bool,
+        typer.Option("--access-log", help="A line on stderr for every request.", envvar="PERENNIAL_ACCESS_LOG"),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the service: the log's server, the learner and the workers, until Ctrl-C.
@@ -123,10 +164,19 @@ def up(
     Example: perennial up --port 8080 --workers 2 --artifact ./artifact
     """
     from api.children import Interrupted
+    from api.configuration import settings_of, unknown_variables
     from api.supervisor import Options, StartRefused, Supervisor
     from online.artifact import ArtifactCorrupt, ArtifactMissing, artifact_kind
     from online.log import LogError
+    from online.settings import SettingsInvalid
 
+    for problem in unknown_variables(os.environ):
+        say(f"perennial: {problem}")
+    if settings is not None:
+        try:
+            settings_of(settings)
+        except SettingsInvalid as error:
+            refuse(str(error), USAGE)
     folders: dict[str, Path] = {}
     try:
         for folder in artifact or ():
@@ -147,6 +197,7 @@ def up(
         settings=settings,
         snapshot_every_s=snapshot_every,
         log_kept=log_kept,
+        access_log=access_log,
     )
     try:
         Supervisor(options, say=say).run(lambda address: _tell_address(address, as_json=as_json))

@@ -123,7 +123,7 @@ def replay_recommendation(
     from online.artifact import ArtifactCorrupt, ArtifactMissing
     from online.interactions import InteractionsMalformed
     from online.recommendation.arrays import ArtifactUnsuitable
-    from simulations.replay import NothingToReplay
+    from simulations.protocol import NothingToReplay
     from simulations.replay import replay_recommendation as replayed
 
     try:

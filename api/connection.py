@@ -12,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.problems import MEDIA_TYPE, Problem
 
+STREAM = "/dashboard/stream"
+
 
 class Connection(HttpToolsProtocol):
     """uvicorn's connection. The head's time starts with the connection, or with a later request's first byte."""
@@ -42,6 +44,14 @@ class Connection(HttpToolsProtocol):
             self._refuse(Problem("head_too_large"))
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(self.head_timeout_s, self._on_slow_head)
+
+    def shutdown(self) -> None:
+        """The worker ends: whoever listens to a stream without an end is told that it is over."""
+        super().shutdown()
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and cycle.scope["path"] == STREAM:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def on_message_begin(self) -> None:
         self._in_head, self._head_bytes = True, 0

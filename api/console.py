@@ -12,6 +12,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 CHECK_FAILED, USAGE, MISSING = 1, 2, 3
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 what was checked is not so; 2 wrong usage; 3 something that is needed is missing; "
+    "130 interrupted."
+)
 
 Home = Annotated[
     Path,

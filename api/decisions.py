@@ -39,6 +39,7 @@ async def describe(service: Service, decision_id: str) -> DecisionReply | FareDe
         context=decision.context,
         candidates=None if decision.candidates is None else list(decision.candidates),
         exclude=None if decision.exclude is None else list(decision.exclude),
+        client=decision.client,
     )
 
 

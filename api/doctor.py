@@ -18,8 +18,8 @@ _SHARED_MIN_BYTES = 256 << 20
 _PACKAGES = ("fastapi", "hiredis", "msgspec", "numba", "numpy", "redis", "uvicorn", "uvloop")
 
 
-def examine(home: Path, redis_url: str | None) -> list[Check]:
-    """All checks, in the order in which a service would trip over them."""
+def examine(home: Path, redis_url: str | None, *, batch: bool = True) -> list[Check]:
+    """All checks, in the order in which a service would trip over them; `batch`: the batch job's too, slower to ask."""
     return [
         _python(),
         _packages(),
@@ -29,7 +29,7 @@ def examine(home: Path, redis_url: str | None) -> list[Check]:
         _shared_memory(),
         _open_files(),
         *_log(home, redis_url),
-        _gpu(),
+        *([_gpu()] if batch else []),
     ]
 
 

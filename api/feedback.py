@@ -34,10 +34,18 @@ async def take_events(service: Service, call: Call) -> Answer:
         event_types=model.settings.events,
         known=known,
         id_for=_ids_from_key(service, call),
+        client=call.client,
     )
     entries: list[records.Record] = list(batch.events)
     if batch.duplicate or batch.rejected:
-        entries.append(records.Tally(received_ms=received_ms, duplicate=batch.duplicate, rejected=len(batch.rejected)))
+        entries.append(
+            records.Tally(
+                received_ms=received_ms,
+                duplicate=batch.duplicate,
+                rejected=len(batch.rejected),
+                client=call.client,
+            )
+        )
     position = await service.append(entries)
     recent.add([event.event_id for event in batch.events])
     reply = EventsReply(
@@ -52,8 +60,8 @@ async def take_events(service: Service, call: Call) -> Answer:
 
 def _ids_from_key(service: Service, call: Call) -> Callable[[int], str] | None:
     """Ids for events that bring none: the same when the same request is repeated to another worker."""
-    key = call.idempotency_key
-    if key is None:
+    if call.idempotency_key is None:
         return None
+    key = call.own_key
     fingerprint = hashlib.blake2b(call.body, digest_size=16).hexdigest()
     return lambda index: id_from_key(service.settings.secret, f"{key}\n{fingerprint}\n{index}", purpose="event")

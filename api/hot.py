@@ -8,13 +8,16 @@ defects.
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
 
 import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from api.door import Principal
 from api.fares import quote
 from api.feedback import take_events
 from api.idempotency import Answer
@@ -34,6 +37,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _JSON = b"application/json"
 _REQUEST_ID_MAX = 128
 _QUOTES, _OUTCOME = "/v1/quotes/", "/outcome"
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 log = structlog.get_logger("perennial.edge")
 
@@ -45,8 +49,9 @@ class ClientWentAway(Exception):
 class Edge:
     """ASGI in, ASGI out."""
 
-    def __init__(self, app: App, service: Service) -> None:
+    def __init__(self, app: App, service: Service, document: Callable[[], dict[str, Any]]) -> None:
         self._app = app
+        self.document = document  # what /openapi.json answers
         self._service = service
         self._hot: dict[str, tuple[str, Answering]] = {
             "/v1/recommendations": ("recommendations", recommend),
@@ -69,12 +74,16 @@ class Edge:
         try:
             headers = Headers(scope["headers"])
             request_id = self._request_ids.of(headers)
+            self._bind(headers, request_id)
+            principal = self._service.door.admit("POST", scope["path"], headers.found, peer_of(scope))
+            self._bind_client(principal)
             body = await read_body(receive, headers)
             call = Call(
                 body=body,
                 request_id=request_id,
                 idempotency_key=headers.text(b"idempotency-key"),
                 min_position=headers.text(b"x-min-position"),
+                client=principal.name,
             )
             # One key may stand for one outcome of each quote.
             address = scope["path"] if name == "outcomes" else name
@@ -90,7 +99,25 @@ class Edge:
             log.exception("defect", call=name, request_id=request_id, error=type(error).__name__)
             await refuse(send, Problem("internal"), request_id)
             status = 500
-        self._service.metrics.answered(name, status, time.perf_counter() - started)
+        self._answered(name, status, time.perf_counter() - started)
+
+    def _answered(self, name: str, status: int, seconds: float) -> None:
+        self._service.metrics.answered(name, status, seconds)
+        if self._service.settings.access_log:
+            log.info("request", call=name, status=status, ms=round(seconds * 1_000, 2))
+
+    def _bind(self, headers: "Headers", request_id: str) -> None:
+        """What every line about this request carries, where there is one for each: its id, and the trace it is in."""
+        if self._service.settings.access_log:
+            clear_contextvars()
+            bind_contextvars(request_id=request_id)
+            trace = headers.text(b"traceparent")
+            if trace is not None and _TRACEPARENT.fullmatch(trace):
+                bind_contextvars(traceparent=trace)
+
+    def _bind_client(self, principal: Principal) -> None:
+        if self._service.settings.access_log:
+            bind_contextvars(client=principal.name)
 
     def _answering(self, path: str) -> tuple[str, Answering] | None:
         """The name of a hot call and what answers it; None for all others."""
@@ -105,6 +132,7 @@ class Edge:
         headers = Headers(scope["headers"])
         request_id = self._request_ids.of(headers)
         scope.setdefault("state", {})["request_id"] = request_id
+        self._bind(headers, request_id)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -118,7 +146,18 @@ class Edge:
             await send(message)
 
         try:
+            peer = peer_of(scope)
+            principal = self._service.door.admit(scope["method"], scope["path"], headers.found, peer)
+            scope["state"]["principal"] = principal
+            self._bind_client(principal)
             await self._app(scope, receive, send_with_id)
+        except Problem as problem:
+            status = problem.status
+            if problem.kind.code == "key_missing" and b"text/html" in (headers.get(b"accept") or b""):
+                status = 303
+                await redirect(send, f"/login?next={percent_encoded(scope['path'], safe='/')}", request_id)
+            else:
+                await refuse(send, problem, request_id)
         except ClientWentAway:
             return
         except Exception as error:
@@ -129,23 +168,29 @@ class Edge:
                 status = 500
         route = scope.get("route")
         name = getattr(route, "name", None) or "other"
-        self._service.metrics.answered(name, status, time.perf_counter() - started)
+        self._answered(name, status, time.perf_counter() - started)
 
 
 class Headers:
     """The few headers that matter here, by one look through the list."""
 
-    __slots__ = ("_found",)
+    __slots__ = ("found",)
 
     def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self._found = dict(raw)
+        self.found = dict(raw)
 
     def get(self, name: bytes) -> bytes | None:
-        return self._found.get(name)
+        return self.found.get(name)
 
     def text(self, name: bytes) -> str | None:
-        value = self._found.get(name)
+        value = self.found.get(name)
         return None if value is None else value.decode("latin-1")
+
+
+def peer_of(scope: Scope) -> str:
+    """The address of whoever is connected."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 class RequestIds:
@@ -247,3 +292,11 @@ async def refuse(send: Send, problem: Problem, request_id: str) -> None:
         }
     )
     await send({"type": "http.response.body", "body": body})
+
+
+async def redirect(send: Send, address: str, request_id: str) -> None:
+    """Send a browser elsewhere, to be read with GET."""
+    headers = [(b"location", address.encode("ascii")), (b"content-length", b"0"), (b"cache-control", b"no-store")]
+    headers.append((b"x-request-id", request_id.encode("latin-1")))
+    await send({"type": "http.response.start", "status": 303, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

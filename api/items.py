@@ -25,11 +25,11 @@ class _Shape(msgspec.Struct):
 _shape = msgspec.json.Decoder(_Shape)
 
 
-async def put_item(service: Service, item_id: str, body: bytes) -> Answer:
+async def put_item(service: Service, item_id: str, body: bytes, client: str) -> Answer:
     """Say what an item is; the newest word counts. Raises Problem."""
     described = decode(_body, body)
     try:
-        entry = _record(identifier(item_id, "/item_id"), described, clock_ms(), "")
+        entry = _record(identifier(item_id, "/item_id"), described, clock_ms(), "", client)
     except Fault as fault:
         raise fault.problem() from fault
     return await _append(service, [entry], status=200)
@@ -45,7 +45,8 @@ async def post_items(service: Service, call: Call) -> Answer:
     try:
         for index, item in enumerate(items):
             pointer = prefix.format(index=index)
-            entries.append(_record(identifier(item.item_id, f"{pointer}/item_id"), item, received_ms, pointer))
+            item_id = identifier(item.item_id, f"{pointer}/item_id")
+            entries.append(_record(item_id, item, received_ms, pointer, call.client))
     except Fault as fault:
         raise fault.problem() from fault
     return await _append(service, entries, status=201)
@@ -59,7 +60,7 @@ def _read(body: bytes) -> tuple[list[ItemRequest], str]:
     return [decode(_one, body)], ""
 
 
-def _record(item_id: str, item: ItemBody, received_ms: int, pointer: str) -> records.ItemUpsert:
+def _record(item_id: str, item: ItemBody, received_ms: int, pointer: str, client: str) -> records.ItemUpsert:
     available_from = None if item.available_from is None else time_ms(item.available_from, f"{pointer}/available_from")
     available_until = (
         None if item.available_until is None else time_ms(item.available_until, f"{pointer}/available_until")
@@ -77,6 +78,7 @@ def _record(item_id: str, item: ItemBody, received_ms: int, pointer: str) -> rec
         features=features_of(item.features, f"{pointer}/features") if item.features else None,
         available_from_ms=available_from,
         available_until_ms=available_until,
+        client=client,
     )
 
 

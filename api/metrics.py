@@ -58,27 +58,32 @@ class Metrics:
         """One decision more that the log does not know."""
         self._unrecorded.inc()
 
-    def exposition(self, model: "LiveModel | None", log_head: int) -> bytes:
+    def exposition(self, model: "LiveModel | None", log_head: int, snapshot_age_s: float | None = None) -> bytes:
         """The text that Prometheus scrapes."""
         registry = self._registry
         if self._folder is not None:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry, path=str(self._folder))
         text: bytes = generate_latest(registry)
         fold = CollectorRegistry()
-        fold.register(_Fold(model, log_head))
+        fold.register(_Fold(model, log_head, snapshot_age_s))
         return text + generate_latest(fold)
 
 
 class _Fold(Collector):
     """The learner's figures, as this worker sees them now."""
 
-    def __init__(self, model: "LiveModel | None", log_head: int) -> None:
+    def __init__(self, model: "LiveModel | None", log_head: int, snapshot_age_s: float | None) -> None:
+        self._snapshot_age_s = snapshot_age_s
         self._model = model
         self._log_head = log_head
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("perennial_log_head", "Last position of the log known here.", self._log_head)
+        if self._snapshot_age_s is not None:
+            yield GaugeMetricFamily(
+                "perennial_snapshot_age_seconds", "Since the newest snapshot was written.", self._snapshot_age_s
+            )
         model = self._model
         yield GaugeMetricFamily(
             "perennial_learner_ready", "1 where parameters are published.", float(model is not None)

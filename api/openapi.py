@@ -1,5 +1,6 @@
 """The document behind /docs, made from the same structs that decode the calls and encode the answers."""
 
+import re
 from types import UnionType
 from typing import Any
 
@@ -10,6 +11,7 @@ from api.openapi_fares import FARE_EXAMPLES
 from api.openapi_past import PAST_EXAMPLES
 from api.problems import CATALOGUE, ProblemBody
 from api.schemas_fares import AnyAct
+from api.scopes import DESCRIBED, SCOPES, scope_of
 
 _EVENT = {
     "event_id": "e-1",
@@ -146,6 +148,14 @@ MIN_POSITION_HEADER = {
     "Waits 250 ms at most, then 503 with `Retry-After`.",
 }
 
+_REFUSED_AT_THE_DOOR = (
+    "key_missing",
+    "key_unknown",
+    "scope_missing",
+    "origin_foreign",
+    "host_foreign",
+    "too_many_guesses",
+)
 _PROBLEM_MEDIA = "application/problem+json"
 
 
@@ -164,8 +174,21 @@ def operation(
             content["example"] = EXAMPLES[reply]
         description = (reply.__doc__ or "").strip().split("\n")[0]
         responses[str(status)] = {"description": description, "content": {"application/json": content}}
+    responses |= _refusals((*problems, "internal"))
+    found: dict[str, Any] = {"responses": responses, "parameters": [*headers, REQUEST_ID_HEADER]}
+    if request is not None:
+        body: dict[str, Any] = {"schema": _reference(request)}
+        if request in EXAMPLES:
+            body["example"] = EXAMPLES[request]
+        found["requestBody"] = {"required": True, "content": {"application/json": body}}
+    return found
+
+
+def _refusals(problems: tuple[str, ...]) -> dict[str, Any]:
+    """What is answered with a problem, by status."""
+    responses: dict[str, Any] = {}
     by_status: dict[int, list[str]] = {}
-    for code in (*problems, "internal"):
+    for code in problems:
         by_status.setdefault(CATALOGUE[code].status, []).append(code)
     for status, codes in sorted(by_status.items()):
         described = "; ".join(f"`{code}`: {CATALOGUE[code].title}" for code in codes)
@@ -182,16 +205,10 @@ def operation(
         }
         content = {_PROBLEM_MEDIA: {"schema": _reference(ProblemBody), "example": example}}
         described_response: dict[str, Any] = {"description": described, "content": content}
-        if status == 503:
+        if status in (429, 503):
             described_response["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
         responses[str(status)] = described_response
-    found: dict[str, Any] = {"responses": responses, "parameters": [*headers, REQUEST_ID_HEADER]}
-    if request is not None:
-        body: dict[str, Any] = {"schema": _reference(request)}
-        if request in EXAMPLES:
-            body["example"] = EXAMPLES[request]
-        found["requestBody"] = {"required": True, "content": {"application/json": body}}
-    return found
+    return responses
 
 
 BODY_PROBLEMS = (
@@ -218,9 +235,22 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas_found.pop("HTTPValidationError", None)
     schemas_found.pop("ValidationError", None)
     schemas_found.update(components())
-    for methods in document["paths"].values():
-        for described in methods.values():
+    document["components"]["securitySchemes"] = {
+        "key": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key that `perennial keys create` made. Without any, only this machine is answered. "
+            + "; ".join(f"`{scope}`: {DESCRIBED[scope]}" for scope in SCOPES),
+        }
+    }
+    for path, methods in document["paths"].items():
+        for method, described in methods.items():
             responses = described.get("responses", {})
+            scope = scope_of(method.upper(), re.sub(r"\{[^}]*\}", "x", path))
+            described["security"] = [] if scope is None else [{"key": [scope]}]
+            if scope is not None:
+                for status, refusal in _refusals(_REFUSED_AT_THE_DOOR).items():
+                    responses.setdefault(status, refusal)
             automatic = responses.get("422", {}).get("content", {})
             if "HTTPValidationError" in str(automatic.get("application/json")):
                 del automatic["application/json"]

@@ -1,4 +1,4 @@
-"""The few pages for people: where the service stands, and what each problem means. Plain HTML, nothing fetched."""
+"""The pages beside the dashboard: what each problem means. Plain HTML, nothing fetched."""
 
 from collections.abc import Sequence
 from html import escape
@@ -6,16 +6,13 @@ from html import escape
 from fastapi import Response
 
 from api.problems import CATALOGUE, Kind
-from api.readiness import readiness
-from api.service import Service
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
-    "frame-ancestors 'none'",
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-_OUTCOMES = ("received", "applied", "duplicate", "late", "rejected")
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem .3rem 0;"
@@ -26,58 +23,6 @@ _STYLE = (
     "@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}td,th{border-color:#444}"
     "a{color:#8ab4f8}.red{color:#ff8a80}.green{color:#81c784}}"
 )
-
-
-async def status_page(service: Service) -> Response:
-    """Where the service stands: readiness, position, accounting, arms."""
-    ready = await readiness(service)
-    rows = [
-        (
-            check.name,
-            f'<span class="{"green" if check.ok else "red"}">{escape(check.found)}</span>',
-            check.cure,
-        )
-        for check in ready.checks
-    ]
-    parts = [
-        "<h2>Checks</h2>",
-        _table(("check", "found", "cure"), [(escape(a), b, escape(c)) for a, b, c in rows]),
-    ]
-    model = service.model_if_ready
-    if model is not None:
-        counters = model.counters()
-        p50, p99 = model.freshness_ms()
-        figures = [
-            ("artifact", model.artifact_id or "none"),
-            ("learning", model.learning),
-            ("learned up to", f"{model.position:,} of {service.writer.head:,}"),
-            ("freshness", f"{p50:.1f} ms median, {p99:.1f} ms p99"),
-            (
-                "events",
-                ", ".join(f"{counters[name]:,} {name}" for name in _OUTCOMES),
-            ),
-            (
-                "known",
-                ", ".join(f"{counters[name]:,} {name}" for name in ("users", "items", "decisions")),
-            ),
-        ]
-        figures += [
-            (
-                f"arm {arm.arm}",
-                f"{arm.n:,} decisions, mean reward {arm.mean_reward:.4f}" if arm.n else "no decisions yet",
-            )
-            for arm in model.arms()
-        ]
-        parts += [
-            "<h2>Model</h2>",
-            _table(("", ""), [(escape(name), escape(text)) for name, text in figures]),
-        ]
-    parts.append(
-        '<p><a href="/docs">API</a> · <a href="/v1/state">state</a> · '
-        '<a href="/v1/experiment">experiment</a> · '
-        '<a href="/metrics">metrics</a> · <a href="/problems">problems</a></p>'
-    )
-    return page("Perennial", "".join(parts), refresh_s=5)
 
 
 def problems_page() -> Response:
@@ -111,13 +56,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join([*lines, "</table>"])
 
 
-def page(title: str, body: str, *, refresh_s: int | None = None, script: str = "") -> Response:
+def page(title: str, body: str, *, script: str = "", status: int = 200) -> Response:
     """A whole page. `title` is text, `body` is HTML, `script` the address of a script of our own."""
     loaded = f'<script src="{script}"></script>' if script else ""
-    refresh = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
     document = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>{refresh}'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
         f"<body><h1>{escape(title)}</h1>{body}{loaded}</body></html>"
     )
-    return Response(document, media_type="text/html; charset=utf-8", headers=_HEADERS)
+    return Response(document, status_code=status, media_type="text/html; charset=utf-8", headers=_HEADERS)

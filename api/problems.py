@@ -12,7 +12,10 @@ import msgspec
 
 MEDIA_TYPE = b"application/problem+json"
 # Refused before the body was read: whoever goes on sending it would hold the connection.
-_BODY_UNREAD = frozenset({"unsupported_media_type", "body_too_large", "body_timeout"})
+_BODY_UNREAD = frozenset(
+    {"unsupported_media_type", "body_too_large", "body_timeout", "key_missing", "key_unknown", "scope_missing"}
+    | {"origin_foreign", "host_foreign", "too_many_guesses"}
+)
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -40,6 +43,42 @@ CATALOGUE: dict[str, Kind] = {
             "Nothing in this API nests deeper than five levels.",
         ),
         Kind("header_invalid", 400, "A header cannot be read", "See the header's description in /docs."),
+        Kind(
+            "key_missing",
+            401,
+            "A key is needed",
+            "Send `Authorization: Bearer KEY`; `perennial keys create` makes one. People sign in at /login.",
+        ),
+        Kind(
+            "key_unknown",
+            401,
+            "This key is not known, or was revoked",
+            "`perennial keys list` shows the valid ones; `perennial keys create` makes another.",
+        ),
+        Kind(
+            "scope_missing",
+            403,
+            "This key does not open that",
+            "Use a key with the scope that the detail names: `perennial keys create NAME --scope SCOPE`.",
+        ),
+        Kind(
+            "origin_foreign",
+            403,
+            "The request comes from a page of another site",
+            "Only this service's own pages may change something in a browser; programs send no `Origin`.",
+        ),
+        Kind(
+            "host_foreign",
+            403,
+            "Without keys only loopback names are answered to",
+            "Ask for 127.0.0.1 or localhost, or make keys: `perennial keys create`.",
+        ),
+        Kind(
+            "too_many_guesses",
+            429,
+            "Too many unknown keys from this address",
+            "Wait for `Retry-After` seconds; a valid key is still taken.",
+        ),
         Kind(
             "not_found",
             404,
@@ -69,6 +108,12 @@ CATALOGUE: dict[str, Kind] = {
             404,
             "No such booking",
             "Use the booking_id of an answer to POST /v1/quotes/{quote_id}/outcome.",
+        ),
+        Kind(
+            "record_unknown",
+            404,
+            "No such record",
+            "Paste the id of an event, a decision or an act as it was sent or answered, or a position of the log.",
         ),
         Kind(
             "snapshot_unknown",
@@ -160,6 +205,12 @@ CATALOGUE: dict[str, Kind] = {
             503,
             "The log cannot be written now, so nothing was accepted",
             "Send the same request again after `Retry-After` seconds; nothing is counted twice.",
+        ),
+        Kind(
+            "trace_failed",
+            503,
+            "The state before that record could not be built",
+            "Try again; `perennial snapshot verify` and `perennial doctor` say what is missing.",
         ),
         Kind(
             "learner_not_ready",
@@ -300,6 +351,8 @@ class Problem(Exception):
             found.append((b"retry-after", str(max(1, self.retry_after_s)).encode()))
         if self.allow is not None:
             found.append((b"allow", self.allow.encode()))
+        if self.kind.status == 401:
+            found.append((b"www-authenticate", b'Bearer realm="perennial"'))
         if self.kind.code in _BODY_UNREAD:
             found.append((b"connection", b"close"))
         return found

@@ -5,6 +5,7 @@ is given all the same and says so (`recorded: false`): reads do not wait for the
 """
 
 import msgspec
+import structlog
 from msgspec import UNSET
 
 from api.body import decode_once, has_duplicate_key, keys_are_single
@@ -43,13 +44,15 @@ async def recommend(service: Service, call: Call) -> Answer:
     if call.min_position is not None:
         await service.learned(call.min_position)
     if decision_id is None and call.idempotency_key is not None:
-        decision_id = id_from_key(service.settings.secret, call.idempotency_key, purpose="decision")
+        decision_id = id_from_key(service.settings.secret, call.own_key, purpose="decision")
     if decision_id is None:
         decision_id = make_id(received_ms)
     else:
-        earlier = await _earlier(service, decision_id, question)
+        earlier = await _earlier(service, decision_id, question, call.client)
         if earlier is not None:
             return earlier
+    if service.settings.access_log:
+        structlog.contextvars.bind_contextvars(decision_id=decision_id)
     decision, slate = model.recommend(
         decision_id=decision_id,
         user_id=question.user_id,
@@ -59,6 +62,7 @@ async def recommend(service: Service, call: Call) -> Answer:
         exclude=question.exclude,
         at_ms=question.at_ms,
         received_ms=received_ms,
+        client=call.client,
         head=service.writer.head,
     )
     try:
@@ -120,7 +124,7 @@ def _proved_single(request: RecommendationRequest, body: bytes) -> bool:
     return keys_are_single(body, keys=keys, colons_in_strings=colons)
 
 
-async def _earlier(service: Service, decision_id: str, question: Question) -> Answer | None:
+async def _earlier(service: Service, decision_id: str, question: Question, client: str) -> Answer | None:
     """The first answer under this decision_id, if there was one. Raises Problem where it answered another question."""
     position = await find_position(service, decision_id, search=False)
     if position is None:
@@ -136,6 +140,7 @@ async def _earlier(service: Service, decision_id: str, question: Question) -> An
         and decision.candidates == (None if question.candidates is None else tuple(question.candidates))
         and decision.exclude == (None if question.exclude is None else tuple(question.exclude))
         and question.given_at_ms in (None, decision.at_ms)
+        and decision.client == client
     )
     if not same:
         raise Problem("decision_conflict")

@@ -94,7 +94,7 @@ def _kind(described: dict[str, Any]) -> str:
         return " or ".join(_kind(one) for one in described["anyOf"])
     if "enum" in described:
         return " or ".join(f"<code>{escape(json.dumps(one))}</code>" for one in described["enum"])
-    kind = described.get("type", "anything")
+    kind: str = described.get("type", "anything")
     if kind == "array":
         kind = f"list of {_kind(described.get('items', {}))}"
     elif kind == "object":

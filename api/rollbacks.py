@@ -52,7 +52,7 @@ async def change_past(service: Service, call: Call, change: Change) -> Answer:
     """Plan an act, and carry it out unless it is a dry run. Raises Problem."""
     model = service.model
     received_ms = clock_ms()
-    key = call.idempotency_key
+    key = None if call.idempotency_key is None else call.own_key
     act_id = make_id(received_ms) if key is None else id_from_key(service.settings.secret, key, purpose="act")
     plan = await service.historian.ask(
         "plan",
@@ -76,7 +76,7 @@ async def change_past(service: Service, call: Call, change: Change) -> Answer:
         act=change.act,
         reason=change.reason,
         received_ms=received_ms,
-        client=change.author,
+        client=call.client or change.author,
         arguments=msgspec.json.encode(plan["arguments"] | told, order="sorted").decode(),
         act_id=act_id,
     )

@@ -200,6 +200,7 @@ class DecisionReply(Struct, frozen=True):
     context: dict[str, str] | None = None
     candidates: list[str] | None = None
     exclude: list[str] | None = None
+    client: str = ""  # the name of the key that asked
 
 
 class Percentiles(Struct, frozen=True):

@@ -6,6 +6,7 @@ away.
 
 import asyncio
 import contextlib
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TypeVar
 import redis
 import structlog
 
+from api.door import Door
 from api.events import RecentEvents
 from api.historian import Historian
 from api.idempotency import Answer, Replays
@@ -41,7 +43,7 @@ log = structlog.get_logger("perennial.service")
 class Call:
     """One request, read: its body and the headers that change what is done with it."""
 
-    __slots__ = ("body", "idempotency_key", "min_position", "request_id")
+    __slots__ = ("body", "client", "idempotency_key", "min_position", "request_id")
 
     def __init__(
         self,
@@ -50,11 +52,19 @@ class Call:
         request_id: str,
         idempotency_key: str | None = None,
         min_position: str | None = None,
+        client: str = "",
     ) -> None:
         self.body = body
+        self.client = client  # the name of the key that asks
         self.request_id = request_id
         self.idempotency_key = idempotency_key
         self.min_position = min_position
+
+    @property
+    def own_key(self) -> str:
+        """The Idempotency-Key, apart from the same key of another client."""
+        key = self.idempotency_key or ""
+        return f"{self.client}\n{key}" if self.client else key
 
 
 class Service:
@@ -63,6 +73,7 @@ class Service:
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
         self.metrics = Metrics(settings.metrics_folder)
+        self.door = Door(settings.home, secret=settings.secret, required=settings.keys_required)
         self.writer = LogWriter(settings.log_url)
         self._reader: LogReader | None = None  # made when it is first needed: the log may be away now
         self.replays = Replays()
@@ -216,7 +227,17 @@ class Service:
         """`answer(call)`, or what it answered to the same Idempotency-Key before."""
         if call.idempotency_key is None:
             return await answer(self, call)
+        # Each client has idempotency keys of its own: nobody is answered with what another asked.
+        address = f"{address}\n{call.client}"
         return await self.replays.once(address, call.idempotency_key, call.body, lambda: answer(self, call))
+
+
+def snapshot_age_s(home: Path) -> float | None:
+    """Seconds since a manifest was last put into its place; None where there is none yet."""
+    try:
+        return max(0.0, time.time() - (home / "snapshots").stat().st_mtime)
+    except FileNotFoundError:
+        return None
 
 
 def _warm(model: LiveModel) -> None:

@@ -16,6 +16,8 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     home: Path
     log_url: str
     secret: bytes = b"perennial"
+    keys_required: bool = False  # also while there are none: the service listens to other machines
+    access_log: bool = False  # a line for every request
     ready_file: Path | None = None  # written once this worker can decide
     metrics_folder: Path | None = None  # where workers share their counters; None: this process alone
 

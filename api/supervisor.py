@@ -28,6 +28,7 @@ from typing import IO, Any
 import msgspec
 
 from api.children import Child, interruptible, signals
+from api.keys import KeysUnreadable, read_keys
 from api.settings import worker_ready_file
 from online.archive import open_log
 from online.artifact import Artifact, ArtifactMissing, read_artifact
@@ -55,6 +56,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     settings: Path | None = None
     snapshot_every_s: float = 300.0
     log_kept: int = 100_000  # records that stay in the server's memory once they are archived
+    access_log: bool = False
     ready_timeout_s: float = 900.0  # a first start compiles the kernels, on a busy machine for minutes
 
 
@@ -75,7 +77,7 @@ class Supervisor:
     """One service. `start`, then `watch` until a signal, then `stop`; or `run` for all three."""
 
     def __init__(self, options: Options, *, say: Callable[[str], None]) -> None:
-        refuse_open_host(options.host)
+        refuse_open_host(options.host, options.home)
         self._options = options
         self._say = say
         self._server: LogServer | None = None
@@ -203,6 +205,8 @@ class Supervisor:
             log_url,
             "--fd",
             descriptor,
+            *([] if is_loopback(self._options.host) else ["--keys-required"]),
+            *(["--access-log"] if self._options.access_log else []),
         ]
 
     def _spawn(self, command: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
@@ -313,18 +317,26 @@ class Supervisor:
             self.stop()
 
 
-def refuse_open_host(host: str) -> None:
-    """Raises StartRefused for any address that another machine could reach: nothing is protected by keys yet."""
-    if host == "localhost":
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse_open_host(host: str, home: Path) -> None:
+    """Raises StartRefused for an address that another machine could reach, where no key protects it."""
+    if is_loopback(host):
         return
     try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
+        valid = [key for key in read_keys(home) if key.revoked_at_ms is None]
+    except KeysUnreadable as error:
+        raise StartRefused(str(error)) from error
+    if not valid:
         raise StartRefused(
             f"refusing to listen on {host}: no keys are configured, so everyone who reaches it could read "
-            f"and write. Listen on 127.0.0.1 and put a proxy with authentication in front of it."
+            f"and write. Make one with `perennial keys create NAME --scope operate`, or listen on 127.0.0.1."
         )
 
 

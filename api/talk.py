@@ -1,6 +1,7 @@
 """How processes talk to whoever runs them: on stderr, lines for people at a terminal, JSON for everything else."""
 
 import logging
+import os
 import sys
 
 import structlog
@@ -15,7 +16,7 @@ def configure_logs() -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if for_people:
-        processors.append(structlog.dev.ConsoleRenderer())
+        processors.append(structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ))
     else:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(

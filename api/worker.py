@@ -16,6 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m api.worker", description=main.__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--log-url", required=True)
+    parser.add_argument("--keys-required", action="store_true", help="other machines can reach the socket")
+    parser.add_argument("--access-log", action="store_true", help="a line for every request")
     parser.add_argument("--fd", type=int, required=True, help="the listening socket, inherited")
     options = parser.parse_args(arguments)
 
@@ -32,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         home=options.home,
         log_url=options.log_url,
         secret=read_secret(options.home),
+        keys_required=options.keys_required,
+        access_log=options.access_log,
         ready_file=worker_ready_file(options.home, os.getpid()),
         metrics_folder=Path(metrics_folder) if metrics_folder else None,
     )

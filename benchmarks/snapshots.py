@@ -56,7 +56,7 @@ def events(first: int, n: int, users: int, items: int, chance: np.random.Generat
     ]
 
 
-def timed(work) -> float:  # noqa: ANN001
+def timed(work) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

@@ -53,7 +53,7 @@ def find(fifo: Fifo, key: np.uint64) -> int:
     """The newest living number of `key`, or -1."""
     capacity = fifo.key.shape[0]
     oldest = fifo.pushed[0] - capacity
-    number = fifo.head[key & np.uint64(fifo.head.shape[0] - 1)]
+    number: int = fifo.head[key & np.uint64(fifo.head.shape[0] - 1)]
     while number >= 0 and number >= oldest:
         if fifo.key[number % capacity] == key:
             return number
@@ -65,7 +65,7 @@ def find(fifo: Fifo, key: np.uint64) -> int:
 def push(fifo: Fifo, key: np.uint64) -> int:
     """Remember `key`; the oldest falls out where the memory is full. Its running number."""
     capacity = fifo.key.shape[0]
-    number = fifo.pushed[0]
+    number: int = fifo.pushed[0]
     bucket = key & np.uint64(fifo.head.shape[0] - 1)
     fifo.key[number % capacity] = key
     fifo.before[number % capacity] = fifo.head[bucket]

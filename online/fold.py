@@ -5,10 +5,11 @@ counter-based one; so the same log gives the same digest, however it is cut into
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
-from online.batch import BatchBuilder, rules
+from online.batch import Batch, BatchBuilder, rules
 from online.chance import hash64
 from online.fifo import find, push
 from online.fold_kernel import fold_batch
@@ -17,6 +18,7 @@ from online.journal import touch
 from online.pricing.fold import PricingFold
 from online.pricing.records import Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
 from online.recommendation.catalogue import about, describe
+from online.recommendation.observe import introduce
 from online.records import Act, Begin, Decision, Erased, Event, ItemUpsert, Record, Tally
 from online.rows import room
 from online.settings import SLATE_MAX
@@ -126,6 +128,7 @@ class Fold:
             row = state.add_item(key, record.item_id)
         describe(state.views.catalogue, state.settings, row, record)
         state.describe_item(row, about(record))
+        introduce(state.views.learners, row, state.views.frame.watermark_ms[0])
         state.arrays["items.last_position"][row] = position
         touch(state.journal.items, row)
         state.views.frame.position[0] = position
@@ -146,27 +149,8 @@ class Fold:
             state.ensure("users", builder.length - first)
             state.ensure("items", builder.length - first + slots)
             known = state.count("items")
-            views = state.views
-            free = int(views.items.freed[0])
-            first = fold_batch(
-                views.frame,
-                views.seen,
-                views.users,
-                views.items,
-                state.arrays["users.last_position"],
-                state.arrays["users.budget"],
-                state.arrays["users.budget_at_ms"],
-                state.arrays["items.last_position"],
-                views.decisions,
-                views.slots,
-                views.learners,
-                state.journal,
-                builder.batch,
-                first,
-                builder.length,
-                self._rules,
-                self._knobs,
-            )
+            free = int(state.views.items.freed[0])
+            first = fold_batch(first, builder.length, *self.arguments(builder.batch))
             self._name_new_items(known, free)
             if first < builder.length:
                 # The kernel stopped before a record that may need more rows than there are.
@@ -175,6 +159,30 @@ class Fold:
                 if room(state.views.items) < SLATE_MAX:
                     self._make_room_for_slate()
         builder.clear()
+
+    def arguments(self, batch: Batch) -> tuple[Any, ...]:
+        """What `fold_batch` takes after the rows to fold: the state as it lies now, the batch, and the rules.
+
+        Good until an array of the state is replaced.
+        """
+        state, views = self.state, self.state.views
+        return (
+            views.frame,
+            views.seen,
+            views.users,
+            views.items,
+            state.arrays["users.last_position"],
+            state.arrays["users.budget"],
+            state.arrays["users.budget_at_ms"],
+            state.arrays["items.last_position"],
+            views.decisions,
+            views.slots,
+            views.learners,
+            state.journal,
+            batch,
+            self._rules,
+            self._knobs,
+        )
 
     def _make_room_for_slate(self) -> None:
         state = self.state

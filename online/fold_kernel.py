@@ -40,7 +40,7 @@ def user_weight(budget: Any, budget_at_ms: Any, user: int, at_ms: int, per_hour:
     if waited > 0:
         tokens = min(per_hour, tokens + waited * per_hour / MS_PER_HOUR)
         budget_at_ms[user] = at_ms
-    weight = min(1.0, tokens)
+    weight: float = min(1.0, tokens)
     budget[user] = tokens - weight
     return weight
 
@@ -48,7 +48,7 @@ def user_weight(budget: Any, budget_at_ms: Any, user: int, at_ms: int, per_hour:
 @njit(cache=True)
 def reward_of(rules: Rules, event_type: int, value: float) -> float:
     """The reward of an outcome in [0, 1], or nan where its type carries none."""
-    reward = rules.reward[event_type]
+    reward: float = rules.reward[event_type]
     if reward != reward:
         return reward
     if value == value:
@@ -61,7 +61,8 @@ def taken_weight(rules: Rules, event_type: int, value: float) -> float:
     """The weight with which the item counts as chosen; 0 is not at all. A missing value counts as enough."""
     if value == value and value < rules.taken_from[event_type]:
         return 0.0
-    return rules.taken[event_type]
+    weight: float = rules.taken[event_type]
+    return weight
 
 
 @njit(cache=True)
@@ -140,6 +141,8 @@ def remember_decision(
 
 @njit(cache=True)
 def fold_batch(
+    first: int,
+    last: int,
     frame: Frame,
     seen: Fifo,
     users: Rows,
@@ -153,8 +156,6 @@ def fold_batch(
     learners: Learners,
     journal: Journal,
     batch: Batch,
-    first: int,
-    last: int,
     rules: Rules,
     knobs: Any,
 ) -> int:

@@ -65,7 +65,7 @@ def kernels_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="perennial-"))
 
 
-class KernelLocator(UserProvidedCacheLocator):  # type: ignore[misc]
+class KernelLocator(UserProvidedCacheLocator):
     """numba's way to ask where a kernel of this project is kept; it leaves those of others to numba."""
 
     def __init__(self, kernel: Any, file: str) -> None:

@@ -55,6 +55,7 @@ RINGS = ("seen", "decisions", "quotes")
 JOURNALLED = (*Journal._fields, *Moved._fields)
 HASHED = ("users", "items", *Moved._fields, *RINGS)
 TEXTS = tuple(f"{name}_text" for name in STATE_TEXTS)
+FIXED = ("cells", "cells_start", "cells_rows")  # as the artifact has them: written once for a generation
 NO_ROWS = np.zeros(0, np.int32)
 
 
@@ -219,7 +220,8 @@ class Publisher:
     def _new_in_ring(self, ring: str, known: int) -> Array:
         capacity = self._state.arrays[f"{ring}.key"].shape[0]
         count = int(self._state.arrays[f"{ring}_count.count"][0])
-        return (np.arange(max(known, count - capacity), count) % capacity).astype(np.int32)
+        rows: Array = (np.arange(max(known, count - capacity), count) % capacity).astype(np.int32)
+        return rows
 
     def _note_counts(self, side: int) -> None:
         arrays = self._state.arrays
@@ -261,7 +263,9 @@ class Publisher:
         for name, journal in state.journals().items():
             taken(journal)
             self._before[name] = NO_ROWS
-        self._copies = [_copy_plan(column, state.arrays[column.name], sides) for column in SERVED]
+        self._copies = [
+            _copy_plan(column, state.arrays[column.name], sides) for column in SERVED if column.table not in FIXED
+        ]
         for side in (0, 1):
             self._note_counts(side)
         self._state_generation = state.generation

@@ -149,9 +149,10 @@ def encode(record: Record) -> bytes:
 def decode(payload: bytes) -> Record:
     """The record in `payload`. Raises RecordMalformed."""
     try:
-        return _decoder.decode(payload)
+        record: Record = _decoder.decode(payload)
     except msgspec.MsgspecError as error:
         raise RecordMalformed(f"no record of schema {SCHEMA}: {error}") from error
+    return record
 
 
 def pack_floats(values: Sequence[float]) -> bytes:

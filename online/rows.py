@@ -57,7 +57,7 @@ def rows(arrays: dict[str, np.ndarray[Any, Any]], table: str) -> Rows:
 @njit(cache=True)
 def find_row(rows: Rows, key: np.uint64) -> int:
     """The row of `key`, or -1."""
-    row = rows.head[key & np.uint64(rows.head.shape[0] - 1)]
+    row: int = rows.head[key & np.uint64(rows.head.shape[0] - 1)]
     while row >= 0 and rows.key[row] != key:
         row = rows.next[row]
     return row
@@ -77,7 +77,7 @@ def add_row(rows: Rows, key: np.uint64) -> int:
     """A row for a key that has none: the lowest free one, or the next. The caller has made room."""
     if rows.freed[0] > 0:
         rows.freed[0] -= 1
-        row = rows.free[rows.freed[0]]
+        row: int = rows.free[rows.freed[0]]
     else:
         row = rows.handed_out[0]
         rows.handed_out[0] = row + 1
@@ -88,7 +88,8 @@ def add_row(rows: Rows, key: np.uint64) -> int:
 @njit(cache=True)
 def room(rows: Rows) -> int:
     """How many rows can still be handed out at this capacity."""
-    return rows.key.shape[0] - rows.handed_out[0] + rows.freed[0]
+    left: int = rows.key.shape[0] - rows.handed_out[0] + rows.freed[0]
+    return left
 
 
 @njit(cache=True)

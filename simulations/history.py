@@ -13,17 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulations.video_world import (
-    DAY_MS,
-    HOUR_MS,
-    LOGGING,
-    Feedback,
-    VideoWorld,
-    Visit,
-    hour_band,
-    title_id,
-    viewer_id,
-)
+from simulations.video_records import Feedback, Visit, hour_band, title_id, viewer_id
+from simulations.video_settings import DAY_MS, HOUR_MS, Draws
+from simulations.video_world import VideoWorld
 
 INTERACTION_COLUMNS = (
     "user_id",
@@ -69,7 +61,7 @@ class LoggingPolicy:
         if visit.at_ms - self._refreshed_ms >= HOUR_MS:
             ranked = sorted(self._counts, key=lambda title: (-self._counts[title], title))
             self._popular, self._refreshed_ms = ranked[:_POPULAR], visit.at_ms
-        draws = self._world.draws(LOGGING, visit.viewer, visit.day * 64 + visit.number)
+        draws = self._world.draws(Draws.LOGGING, visit.viewer, visit.day * 64 + visit.number)
         n = self._world.title_count(visit.at_ms)
         taken = set(self._watched[visit.viewer])
         slate: list[int] = []

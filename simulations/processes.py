@@ -6,8 +6,10 @@ Each gets a session of its own (Ctrl-C is the demo's to act on) and asks the ker
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import IO
 
@@ -87,3 +89,25 @@ class Child:
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def lines_of(child: Child) -> queue.Queue[bytes | None]:
+    """Its results line by line, None at their end."""
+    lines: queue.Queue[bytes | None] = queue.Queue()
+
+    def read() -> None:
+        for line in child.results:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
+
+
+def next_line(lines: queue.Queue[bytes | None], child: Child) -> bytes | None:
+    """The next of them; None at the end. Raises ChildFailed where the process ended with an error."""
+    while True:
+        try:
+            return lines.get(timeout=0.5)
+        except queue.Empty:
+            child.check()

@@ -20,7 +20,7 @@ from simulations.results import (
     reasons,
     table,
 )
-from simulations.video_world import HOUR_MS
+from simulations.video_settings import HOUR_MS
 
 _BINS = 16
 

@@ -37,31 +37,30 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-HOUR_MS: Final = 3_600_000
-DAY_MS: Final = 24 * HOUR_MS
-MINUTE_MS: Final = 60_000
-
-# name, half-life of a title's hype in hours, usual length in minutes, share of the catalogue
-GENRES: Final = (
-    ("news", 10.0, 12.0, 0.16),
-    ("sport", 18.0, 45.0, 0.14),
-    ("talk", 36.0, 40.0, 0.12),
-    ("series", 72.0, 42.0, 0.20),
-    ("music", 120.0, 6.0, 0.10),
-    ("film", 336.0, 105.0, 0.12),
-    ("documentary", 336.0, 52.0, 0.08),
-    ("kids", 500.0, 14.0, 0.08),
+from simulations.video_records import (
+    Feedback,
+    Floats,
+    Ints,
+    Title,
+    Visit,
+    examination,
+    hour_band,
+    positions_of,
+    title_id,
 )
-DEVICES: Final = ("phone", "tv", "web")
-HOUR_BANDS: Final = ("night", "morning", "afternoon", "evening")  # 0-6, 6-12, 12-18, 18-24 UTC
-
-# How fast attention falls with the position: a phone shows two titles at a time, a television a whole row.
-STEEPNESS: Final = {"phone": 0.9, "tv": 0.5, "web": 0.7}
+from simulations.video_response import response
+from simulations.video_settings import (
+    DAY_MS,
+    DEVICES,
+    GENRES,
+    HOUR_BANDS,
+    HOUR_MS,
+    MINUTE_MS,
+    VISITS_PER_DAY_MAX,
+    Draws,
+    WorldSettings,
+)
 
 # Share of a day's visits per hour: the evening peak of any video service.
 _HOURLY: Final = np.array([2, 1, 1, 1, 1, 2, 3, 5, 5, 4, 4, 4, 5, 5, 4, 4, 5, 6, 8, 10, 11, 9, 6, 4])
@@ -69,98 +68,6 @@ _HOURLY_CDF: Final = np.cumsum(_HOURLY) / _HOURLY.sum()
 
 _DIMENSIONS: Final = 8
 _STEP_MS: Final = 15 * MINUTE_MS
-_MAX_VISITS_PER_DAY: Final = 8
-# Visit draws: examination, start, share (a uniform for the Beta), thumb, skip, delay, loss for each position.
-_DRAWS_PER_POSITION: Final = 7
-
-# What a stream of draws is about: the first word of its counter.
-_VIEWERS, _TITLES, _TASTES, _TIDES, _REVIVALS, _VISITS, _RESPONSES, _CONTEXT, LOGGING, _HELD_OUT, _SHARES = range(11)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorldSettings:
-    """Everything that makes one world. Raises ValueError where a number makes no sense.
-
-    The defaults describe a small catch-up service: 400 titles and two dozen new ones a day (short-video
-    sites turn over faster, film libraries slower), viewers who come 1.5 times a day.
-    """
-
-    seed: int = 7
-    drift: float = 1.0
-    starts_at_ms: int = 1_736_121_600_000  # Monday 2025-01-06, 00:00 UTC
-    viewers: int = 2_500
-    viewers_per_day: int = 75
-    titles: int = 400
-    titles_per_day: int = 24
-    visits_per_day: float = 1.5
-    base_logit: float = -3.1  # a title without any appeal is started by 4 in 100 who see it
-    match_scale: float = 2.6
-    hype_scale: float = 1.6
-    tide_scale: float = 0.4
-    context_scale: float = 0.7
-    moving_share: float = 0.4  # of a taste's variance, the part that drifts
-    taste_period_days: float = 4.0
-    tide_period_days: float = 2.0
-    revivals_per_day: float = 0.003  # share of titles
-    organic_share: float = 0.5  # of visits also find a title without the slate: search, friends, the press
-    rewatch_share: float = 0.1  # of the reward that is left in a title already watched
-    late_share: float = 0.10  # feedback that comes hours late (a phone without a network)
-    lost_share: float = 0.05  # feedback that never comes
-
-    def __post_init__(self) -> None:
-        if self.drift < 0.0:
-            raise ValueError(f"drift must not be negative, got {self.drift}")
-        if self.viewers < 1 or self.titles < 1:
-            raise ValueError(f"a world needs viewers and titles, got {self.viewers} and {self.titles}")
-        for name in ("moving_share", "organic_share", "rewatch_share", "late_share", "lost_share"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} is a share and must be in [0, 1], got {getattr(self, name)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Title:
-    title: int
-    title_id: str
-    name: str
-    genre: str
-    minutes: float
-    released_at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """A viewer opens the service. `number` counts the viewer's visits of that day from 0."""
-
-    viewer: int
-    at_ms: int
-    device: str
-    day: int
-    number: int
-
-    @property
-    def hour_band(self) -> str:
-        return hour_band(self.at_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class Feedback:
-    """What one viewer did with one title. `arrives_at_ms` is None where the report is lost on the way."""
-
-    event_type: str  # watch, like, dislike, skip
-    title: int
-    position: int | None  # from 1; None: found without the slate
-    value: float | None  # the watched share, for watch
-    occurred_at_ms: int
-    arrives_at_ms: int | None
-
-
-def hour_band(at_ms: int) -> str:
-    return HOUR_BANDS[(at_ms % DAY_MS) // (6 * HOUR_MS)]
-
-
-def examination(device: str, n: int) -> Floats:
-    """P(a viewer looks at position k), k = 1..n: the position-based model, Richardson et al. 2007. [n]"""
-    return np.arange(1, n + 1, dtype=np.float64) ** -STEEPNESS[device]
 
 
 def _sigmoid(x: Floats) -> Floats:
@@ -184,7 +91,7 @@ class VideoWorld:
         self._philox = np.random.Philox(key=settings.seed)
         self._chance = self._philox.state  # at the start of a block: nothing buffered
         self._generator = np.random.Generator(self._philox)
-        draws = self.draws(_CONTEXT, 0, 0)
+        draws = self.draws(Draws.CONTEXT, 0, 0)
         genres = len(GENRES)
         # Newcomers are part of what moves; more drift than documented does not mean more of them.
         self._new_titles = round(settings.titles_per_day * min(1.0, settings.drift))
@@ -273,7 +180,7 @@ class VideoWorld:
 
     def _make_viewer_cohort(self, day: int) -> _Cohort:
         first, n = self._viewers_before(day), self._viewers_before(day + 1) - self._viewers_before(day)
-        draws = self.draws(_VIEWERS, day, 0)
+        draws = self.draws(Draws.VIEWERS, day, 0)
         # Two favourite genres and something of one's own.
         favourites = draws.integers(0, len(GENRES), size=(n, 2))
         own = draws.standard_normal((n, _DIMENSIONS)) * 0.35
@@ -292,7 +199,7 @@ class VideoWorld:
 
     def _make_title_cohort(self, day: int) -> _Cohort:
         first, n = self._titles_before(day), self._titles_before(day + 1) - self._titles_before(day)
-        draws = self.draws(_TITLES, day, 0)
+        draws = self.draws(Draws.TITLES, day, 0)
         shares = np.array([share for *_, share in GENRES])
         genre = draws.choice(len(GENRES), size=n, p=shares / shares.sum())
         own = draws.standard_normal((n, _DIMENSIONS)) * 0.28
@@ -330,7 +237,7 @@ class VideoWorld:
     def _make_moving_tastes(self, cohort_day: int, period: int) -> Floats:
         """Where the moving part of the cohort's tastes points as that period begins. -> [n, k], unit"""
         n = len(self._viewer_cohort(cohort_day).vectors)
-        draws = self.draws(_TASTES, cohort_day, period)
+        draws = self.draws(Draws.TASTES, cohort_day, period)
         towards = self._directions[draws.integers(0, len(GENRES), size=n)]
         return _unit(towards + draws.standard_normal((n, _DIMENSIONS)) * 0.35)
 
@@ -350,7 +257,7 @@ class VideoWorld:
         return np.asarray(math.sqrt(1.0 - moving) * cohort.vectors[row] + math.sqrt(moving) * whim)
 
     def _make_tide_anchor(self, period: int) -> Floats:
-        return self.draws(_TIDES, period, 0).standard_normal(len(GENRES))
+        return self.draws(Draws.TIDES, period, 0).standard_normal(len(GENRES))
 
     def _make_tide(self, at_ms: int) -> Floats:
         """What each genre gains or loses with everybody then, in logits. -> [genres]"""
@@ -362,7 +269,7 @@ class VideoWorld:
     def _make_revivals(self, day: int) -> tuple[Ints, Ints, Floats, Floats]:
         """Old titles talked about from that day on: title, start_ms, strength, half_life_ms; each [m]."""
         n = self._titles_before(day) if day > 0 else self.settings.titles
-        draws = self.draws(_REVIVALS, day, 0)
+        draws = self.draws(Draws.REVIVALS, day, 0)
         titles = np.flatnonzero(draws.random(n) < self.settings.revivals_per_day).astype(np.int64)
         m = len(titles)
         start = self.settings.starts_at_ms + day * DAY_MS + (draws.random(m) * DAY_MS).astype(np.int64)
@@ -425,7 +332,7 @@ class VideoWorld:
         reward = start * share
         if watched:
             n = len(reward)
-            again = [t for t in watched if t < n] if titles is None else _rows_of(titles, watched)
+            again = [t for t in watched if t < n] if titles is None else positions_of(titles, watched)
             reward[again] *= self.settings.rewatch_share
         return reward
 
@@ -456,7 +363,7 @@ class VideoWorld:
 
     def held_out(self, viewer: int, share: float) -> bool:
         """True for a fixed share of viewers: those whose feedback an experiment keeps from the learner."""
-        return bool(self.draws(_HELD_OUT, viewer, 0).random() < share)
+        return bool(self.draws(Draws.HELD_OUT, viewer, 0).random() < share)
 
     # -- what happens -------------------------------------------------------------------------------------
 
@@ -473,11 +380,11 @@ class VideoWorld:
             n = len(cohort.vectors)
             if n == 0:
                 continue
-            draws = self.draws(_VISITS, day, cohort_day)
-            counts = np.minimum(draws.poisson(cohort.columns["activity"]), _MAX_VISITS_PER_DAY)
-            when = draws.random((n, _MAX_VISITS_PER_DAY))
-            other_device = draws.random((n, _MAX_VISITS_PER_DAY))
-            which_device = draws.integers(0, len(DEVICES), size=(n, _MAX_VISITS_PER_DAY))
+            draws = self.draws(Draws.VISITS, day, cohort_day)
+            counts = np.minimum(draws.poisson(cohort.columns["activity"]), VISITS_PER_DAY_MAX)
+            when = draws.random((n, VISITS_PER_DAY_MAX))
+            other_device = draws.random((n, VISITS_PER_DAY_MAX))
+            which_device = draws.integers(0, len(DEVICES), size=(n, VISITS_PER_DAY_MAX))
             hours = np.interp(when, np.concatenate([[0.0], _HOURLY_CDF]), np.arange(25.0))
             at_ms = begins_ms + np.minimum((hours * HOUR_MS).astype(np.int64), DAY_MS - 1)
             at_ms.sort(axis=1)
@@ -490,94 +397,9 @@ class VideoWorld:
         return found
 
     def respond(self, visit: Visit, slate: Sequence[int], watched: Collection[int] = ()) -> list[Feedback]:
-        """What the viewer does with this slate (top position first), and which titles are found without it.
-
-        The mean of the watched shares over many visits is `slate_value`: a test holds the two together.
-        """
-        settings = self.settings
-        n = len(slate)
-        visit_number = visit.day * _MAX_VISITS_PER_DAY + visit.number
-        draws = self.draws(_RESPONSES, visit.viewer, visit_number)
-        organic, which, spread = draws.random(3).tolist()
-        chances: list[list[float]] = draws.random((n + 1, _DRAWS_PER_POSITION)).tolist()
-        feedback: list[Feedback] = []
-        begins_ms = visit.at_ms
-        if n:
-            start, share_mean = self.start_and_share(visit.viewer, visit.at_ms, visit.device, slate)
-            start[_rows_of(slate, watched)] *= settings.rewatch_share
-            # Beta of that mean and concentration 4: some stop at once and some stay to the end.
-            draws = self.draws(_SHARES, visit.viewer, visit_number)
-            shares = draws.beta(4.0 * share_mean, 4.0 * (1.0 - share_mean)).tolist()
-            examined = examination(visit.device, n).tolist()
-            for at, (chance, p_start) in enumerate(zip(chances[:n], start.tolist(), strict=True)):
-                if chance[0] >= examined[at]:
-                    continue
-                if chance[1] < p_start:
-                    begins_ms = self._watch(feedback, slate[at], at + 1, shares[at], begins_ms, chance)
-                elif chance[4] < 0.2:
-                    # A preview scrolled away; most titles that are passed over leave no trace.
-                    self._report(feedback, "skip", slate[at], at + 1, None, visit.at_ms + 2_000, chance)
-        if organic < settings.organic_share:
-            start, share_mean = self.start_and_share(visit.viewer, visit.at_ms, visit.device)
-            rewards = start * share_mean
-            rewards[[title for title in watched if title < len(rewards)]] *= settings.rewatch_share
-            reach = (rewards * rewards).cumsum()
-            found = int(reach.searchsorted(which * reach[-1], side="right"))
-            if found not in slate:
-                share = min(1.0, max(0.01, float(share_mean[found]) + 0.3 * (spread - 0.5)))
-                self._watch(feedback, found, None, share, begins_ms, chances[n])
-        feedback.sort(key=lambda one: one.occurred_at_ms)
-        return feedback
-
-    def _watch(
-        self,
-        feedback: list[Feedback],
-        title: int,
-        position: int | None,
-        share: float,
-        begins_ms: int,
-        chance: list[float],
-    ) -> int:
-        """Report one title watched, and perhaps a thumb. -> when it ended"""
-        ends_ms = begins_ms + int(share * self.title(title).minutes * MINUTE_MS) + 1_000
-        share = round(share, 4)
-        self._report(feedback, "watch", title, position, share, ends_ms, chance)
-        if share > 0.7 and chance[3] < 0.15:
-            self._report(feedback, "like", title, position, None, ends_ms + 1_000, chance)
-        elif share < 0.3 and chance[3] < 0.10:
-            self._report(feedback, "dislike", title, position, None, ends_ms + 1_000, chance)
-        return ends_ms
-
-    def _report(
-        self,
-        feedback: list[Feedback],
-        event_type: str,
-        title: int,
-        position: int | None,
-        value: float | None,
-        occurred_at_ms: int,
-        chance: list[float],
-    ) -> None:
-        arrives_at_ms: int | None = occurred_at_ms
-        if chance[6] < self.settings.lost_share:
-            arrives_at_ms = None
-        elif chance[5] < self.settings.late_share:
-            arrives_at_ms = occurred_at_ms + int((0.5 + 50.0 * chance[5]) * HOUR_MS)
-        feedback.append(Feedback(event_type, title, position, value, occurred_at_ms, arrives_at_ms))
-
-
-def title_id(title: int) -> str:
-    return f"t{title:05d}"
-
-
-def viewer_id(viewer: int) -> str:
-    return f"v{viewer:05d}"
+        """What the viewer does with this slate (top position first), and which titles are found without it."""
+        return response(self, visit, slate, watched)
 
 
 def _unit(vectors: Floats) -> Floats:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-
-
-def _rows_of(titles: Sequence[int] | Ints, watched: Collection[int]) -> list[int]:
-    """Where in `titles` those stand that were watched."""
-    return [row for row, title in enumerate(titles) if title in watched]

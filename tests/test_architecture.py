@@ -15,7 +15,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("online", "batch", "api", "simulations")
 LINES_MAX = 450
-LINES_MAX_OF_A_STORY = 650  # simulations read top to bottom: a world, its viewers, a demo, a replay
 NAMES_WITHOUT_A_NOUN = {"utils.py", "common.py", "types.py", "helpers.py", "misc.py"}
 
 
@@ -396,9 +395,8 @@ def test_a_hidden_input_is_found(source):
 
 def readable_file(path: Path, source: str) -> Iterator[str]:
     lines = source.count("\n")
-    most = LINES_MAX_OF_A_STORY if path.parts[0] == "simulations" else LINES_MAX
-    if lines > most:
-        yield f"{lines} lines; {most} are the most that one noun needs"
+    if lines > LINES_MAX:
+        yield f"{lines} lines; {LINES_MAX} are the most that one noun needs"
     if path.name in NAMES_WITHOUT_A_NOUN:
         yield "a file is named after what is in it"
     for number, line in enumerate(source.splitlines(), 1):

@@ -11,7 +11,7 @@ from online import records
 from online.state import COLUMNS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/architecture.md", "CHANGELOG.md")
+DOCUMENTS = ("README.md", "docs/architecture.md", "docs/quickstart.md", "docs/operations.md", "CHANGELOG.md")
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text("utf-8")
 
 

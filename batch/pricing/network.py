@@ -15,7 +15,6 @@ from torch import nn
 
 from online.pricing.layout import (
     BASIS,
-    DIMENSION,
     FEATURES_MAX,
     FIRST_FEATURE_INPUT,
     HIDDEN,

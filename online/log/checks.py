@@ -31,7 +31,7 @@ class Check:
 def check_server(client: redis.Redis, *, keys: LogKeys | None = None) -> list[Check]:
     """Every precondition of a durable log, in a fixed order. Raises LogUnavailable where nothing answers."""
     try:
-        info: dict[str, Any] = client.info()  # type: ignore[assignment]  # the sync client's answer
+        info: dict[str, Any] = client.info()
         return [
             _version(info),
             _append_only(info),
@@ -134,10 +134,10 @@ def _disk(info: dict[str, Any]) -> Check:
 
 
 def _sequence(client: redis.Redis, keys: LogKeys) -> Check:
-    end = int(client.get(keys.sequence) or 0)  # type: ignore[arg-type]  # the sync client's answer
+    end = int(client.get(keys.sequence) or 0)
     last = 0
     if client.exists(keys.log):
-        facts: dict[str, Any] = client.xinfo_stream(keys.log)  # type: ignore[assignment]
+        facts: dict[str, Any] = client.xinfo_stream(keys.log)
         last = int(_text(facts["last-generated-id"]).split("-")[0])
     return Check(
         name="sequence",

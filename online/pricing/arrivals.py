@@ -36,27 +36,31 @@ def flight_weight(p: Pricing, flight: int) -> float:
     for j in range(FEATURES_MAX):
         if p.features.arrival_weight[j] != 0.0:
             total += p.features.arrival_weight[j] * scaled(p.features, j, p.flights.feature[flight, j], reference)
-    return exp(total) * p.pool.weekday[0, weekday(p.flights.departs_ms[flight])]
+    result: float = exp(total) * p.pool.weekday[0, weekday(p.flights.departs_ms[flight])]
+    return result
 
 
 @njit(cache=True)
 def market_level(p: Pricing, market: int) -> float:
     """What came over what was expected, lately."""
     prior = p.knobs.level_prior_requests
-    return (prior + p.markets.level[market, 0]) / (prior + p.markets.level[market, 1])
+    result: float = (prior + p.markets.level[market, 0]) / (prior + p.markets.level[market, 1])
+    return result
 
 
 @njit(cache=True)
 def flight_factor(p: Pricing, flight: int) -> float:
     """What came over what was expected, for this flight."""
     prior = p.knobs.flight_prior_requests
-    return (prior + p.flights.arrived[flight]) / (prior + p.flights.expected[flight])
+    result: float = (prior + p.flights.arrived[flight]) / (prior + p.flights.expected[flight])
+    return result
 
 
 @njit(cache=True)
 def window_requests(p: Pricing, market: int, w: int) -> float:
     """Requests a day for the market's common flight, in a window, before level and flight's factor."""
-    return p.markets.window_shape[market, w] / p.markets.window_rate[market, w]
+    result: float = p.markets.window_shape[market, w] / p.markets.window_rate[market, w]
+    return result
 
 
 @njit(cache=True)
@@ -131,4 +135,5 @@ def observe_cancellation(p: Pricing, market: int, flight: int, at_ms: int) -> No
 @njit(cache=True)
 def cancellations_per_day(p: Pricing, market: int) -> float:
     """Chance that a booked seat comes back within a day."""
-    return p.markets.cancel[market, 0] / max(p.markets.cancel[market, 1], HEADROOM)
+    result: float = p.markets.cancel[market, 0] / max(p.markets.cancel[market, 1], HEADROOM)
+    return result

@@ -44,7 +44,8 @@ def default_ladder(floor_cents: int, ceiling_cents: int, ladder_cents: Array) ->
 @njit(cache=True)
 def expected_gain(p: Pricing, ladder: Array, k: int, bid_price: float) -> float:
     """pi (p - bid price) at a rung."""
-    return p.scratch.probability[k] * (ladder[k] - bid_price)
+    result: float = p.scratch.probability[k] * (ladder[k] - bid_price)
+    return result
 
 
 @njit(cache=True)
@@ -74,7 +75,8 @@ def choose_fare(p: Pricing, flight: int, given: Array, at_ms: int, bid_price: fl
             best = k
             value = other
     if not value > 0.0:
-        return fares - 1  # every rung is below the seat's worth: the dearest
+        result: int = fares - 1  # every rung is below the seat's worth: the dearest
+        return result
     return dispersed(p, market, ladder, fares, best, bid_price, reference)
 
 
@@ -125,4 +127,5 @@ def set_deviations(p: Pricing, market: int, flight: int, first: int, last: int) 
 def price_slope_deviation(p: Pricing, market: int) -> float:
     """How unsure the market's price sensitivity is: the mean deviation of its two logarithms of steepness."""
     covariance = p.markets.covariance[market]
-    return 0.5 * (np.sqrt(max(covariance[2, 2], 0.0)) + np.sqrt(max(covariance[3, 3], 0.0)))
+    result: float = 0.5 * (np.sqrt(max(covariance[2, 2], 0.0)) + np.sqrt(max(covariance[3, 3], 0.0)))
+    return result

@@ -66,7 +66,8 @@ def scaled(features: FeatureArrays, j: int, value: float, reference_cents: float
             return 0.0
         value = log(value / reference_cents)
     z = (value - features.shift[j]) / features.scale[j]
-    return min(max(z, -FEATURE_CLIP), FEATURE_CLIP)
+    result: float = min(max(z, -FEATURE_CLIP), FEATURE_CLIP)
+    return result
 
 
 @njit(cache=True)

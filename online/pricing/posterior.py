@@ -271,4 +271,5 @@ def roll_market(p: Pricing, market: int, key: np.uint64, seed: np.uint64, at_ms:
     loosen(m.precision[market], m.floor[market], p.scratch.slope, p.scratch.spread, moved)
     remake(p, market)
     draw(p, market, key, seed, day)
-    return broke
+    result: bool = broke
+    return result

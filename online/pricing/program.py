@@ -149,10 +149,13 @@ def gain_at(line: Array, mu: float, step: float) -> float:
     at = mu / step
     g = int(at)
     if g < 0:
-        return line[0]
+        result: float = line[0]
+        return result
     if g >= GAINS - 1:
-        return line[GAINS - 1]
-    return line[g] + (at - g) * (line[g + 1] - line[g])
+        result = line[GAINS - 1]
+        return result
+    result = line[g] + (at - g) * (line[g + 1] - line[g])
+    return result
 
 
 @njit(cache=True)
@@ -232,7 +235,8 @@ def solve_flight(p: Pricing, flight: int, at_ms: int) -> None:
 @njit(cache=True)
 def window_end(w: int) -> float:
     """Days before departure at which a window ends, the last aside."""
-    return _WINDOW[w + 1]
+    result: float = _WINDOW[w + 1]
+    return result
 
 
 @njit(cache=True)

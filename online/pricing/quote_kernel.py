@@ -28,7 +28,8 @@ def tell_demand(p: Pricing, flight: int, rung: int, out: Array) -> int:
         # No deviation: a market that nobody has asked about yet, of which nothing is known for sure.
         row[2] = sigmoid(logit - s.deviation[k]) if s.deviation[k] > 0.0 else 0.0
         row[3] = sigmoid(logit + s.deviation[k]) if s.deviation[k] > 0.0 else 1.0
-    return last - first + 1
+    result: int = last - first + 1
+    return result
 
 
 @njit(cache=True)

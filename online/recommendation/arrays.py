@@ -11,21 +11,25 @@ import numpy as np
 from online.artifact import Artifact, item_ids, item_vectors
 from online.chance import hash64
 from online.recommendation.backbone import Backbone, read_backbone, scratch_size
+from online.recommendation.cells import build_cells
 from online.recommendation.codes import encode_all
 from online.recommendation.layout import (
     BACKBONE_FLOATS,
     CANDIDATES_MAX,
+    CELLS_MAX,
     CONTEXT_PLACES,
     DIMENSION,
     EXPERTS,
     FEATURES,
     HIDDEN,
     LEARNER_COLUMNS,
+    LISTED_MAX,
     POPULARITIES,
     SHARES,
     SPARSE,
     TOUCHED_MAX,
     UNITS,
+    CellArrays,
     ContextArrays,
     ItemArrays,
     Learners,
@@ -120,6 +124,11 @@ def learners(arrays: dict[str, Array], settings: Settings) -> Learners:
             total=arrays["popularity.total"],
             origin_ms=arrays["popularity.origin_ms"],
             top=arrays["popularity.top"],
+            newest=arrays["newest.row"],
+            came=arrays["newest_count.count"],
+        ),
+        cells=CellArrays(
+            centre=arrays["cells.centre"], start=arrays["cells_start.start"], row=arrays["cells_rows.row"]
         ),
         scratch=scratch(items, scratch_size(chosen)),
     )
@@ -130,6 +139,7 @@ def scratch(items: int, backbone_floats: int) -> Scratch:
     return Scratch(
         mark=np.full(items, -1, np.int32),
         stamp=np.zeros(items, np.int64),
+        seen=np.zeros(items, np.int64),
         stamps=np.zeros(1, np.int64),
         order=np.zeros(CANDIDATES_MAX, np.int32),
         touched=np.zeros(TOUCHED_MAX, np.int32),
@@ -149,6 +159,10 @@ def scratch(items: int, backbone_floats: int) -> Scratch:
         context_rows=np.full(CONTEXT_PLACES, -1, np.int32),
         used=np.zeros(1, np.int64),
         backbone=np.zeros(max(1, backbone_floats), np.float32),
+        listed=np.zeros(LISTED_MAX, np.int32),
+        tasted=np.zeros(LISTED_MAX, np.int32),
+        near=np.zeros(CELLS_MAX, np.float32),
+        nearest=np.zeros(CELLS_MAX, np.int32),
         candidate=np.zeros(CANDIDATES_MAX, np.int32),
         candidate_share=np.zeros((CANDIDATES_MAX, SHARES), np.float32),
         candidate_feature=np.zeros((CANDIDATES_MAX, FEATURES), np.float32),
@@ -183,6 +197,7 @@ def load_artifact(state: "State", artifact: Artifact, *, known_users: bool) -> N
         arrays[name][: len(ids), :dimension] = vectors
     arrays["items.trained"][: len(ids)] = 1
     _load_warm(state, artifact, known_users)
+    arrays.update(build_cells(arrays["items.anchor"][: len(ids)]))
     state.rebind()
     rebuild_derived(state.views.learners)
 
@@ -231,7 +246,7 @@ def warm_tensors(state: "State", *, users_max: int = 0) -> dict[str, Array]:
 
 def forget_items(learners: Learners, gone: Array) -> None:
     """After rows of items were given back: sums and lists of the most popular are made anew. gone: rows."""
-    count_again(learners.items, learners.mixing, learners.items.heat.shape[1])
+    count_again(learners.items, learners.mixing, learners.items.heat.shape[0])
     learners.items.code[gone] = 0
     learners.items.code_step[gone] = 0.0
 

@@ -89,8 +89,9 @@ def must_close(decisions: Decisions, slots: Slots, slots_needed: int) -> bool:
         return False
     if decisions.ring.pushed[0] - oldest >= decisions.ring.key.shape[0]:
         return True
-    first_slot = decisions.start[oldest % decisions.ring.key.shape[0]]
-    return decisions.cursor[1] + slots_needed - first_slot > slots.item.shape[0]
+    first_slot: int = decisions.start[oldest % decisions.ring.key.shape[0]]
+    full: bool = decisions.cursor[1] + slots_needed - first_slot > slots.item.shape[0]
+    return full
 
 
 @njit(cache=True)
@@ -99,7 +100,8 @@ def window_closed(decisions: Decisions, watermark_ms: int, window_ms: int) -> bo
     oldest = decisions.cursor[0]
     if oldest >= decisions.ring.pushed[0]:
         return False
-    return decisions.at_ms[oldest % decisions.ring.key.shape[0]] + window_ms <= watermark_ms
+    closed: bool = decisions.at_ms[oldest % decisions.ring.key.shape[0]] + window_ms <= watermark_ms
+    return closed
 
 
 @njit(cache=True)

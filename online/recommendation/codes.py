@@ -40,19 +40,9 @@ def encode_all(vectors: np.ndarray, codes: np.ndarray, steps: np.ndarray, count:
 
 
 @njit(cache=True)
-def add_products(
-    query: np.ndarray,
-    query_step: np.float32,
-    weight: np.float32,
-    codes: np.ndarray,
-    steps: np.ndarray,
-    count: int,
-    scores: np.ndarray,
-) -> None:
-    """scores[i] += weight * (query . vector i), nearly. query: i1 [DIMENSION], codes: i1 [>= count, DIMENSION]."""
-    scale = weight * query_step
-    for i in range(count):
-        total = np.int32(0)
-        for k in range(DIMENSION):
-            total += np.int32(query[k]) * np.int32(codes[i, k])
-        scores[i] += (scale * steps[i]) * np.float32(total)
+def agreement(query: np.ndarray, code: np.ndarray) -> np.int32:
+    """The product of two codes, i1 [DIMENSION] each: times both steps it is nearly that of their vectors."""
+    total = np.int32(0)
+    for k in range(DIMENSION):
+        total += np.int32(query[k]) * np.int32(code[k])
+    return total

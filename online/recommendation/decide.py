@@ -13,16 +13,18 @@ import numpy as np
 from online.artifact import Artifact
 from online.batch import context_keys
 from online.chance import hash64, uniform
+from online.held import hold
 from online.recommendation.arrays import EXPERTS
 from online.recommendation.layout import CANDIDATES_MAX, Learners
-from online.recommendation.ranking import SHORTLIST
-from online.recommendation.slate_kernel import decide_slate
+from online.recommendation.ranking import BEYOND, SHORTLIST, Open
+from online.recommendation.slate_kernel import Shown, Sight, decide_slate
 from online.records import BECAUSE_TERMS, NO_BECAUSE, Decision, pack_because, pack_floats, unpack_because
 from online.rows import find_row
 from online.settings import CONTEXT_FEATURES_MAX, SLATE_MAX, Settings
 from online.state import COLUMN_BY_NAME, State
 from online.views import Views, bind, read_only
 
+SIGHTS_KEPT = 4  # two sides of the shared memory, two arms
 _ARM_DRAW = 1 << 32  # a draw's number that no position uses
 
 
@@ -149,31 +151,43 @@ class Decider:
         self._settings = settings
         self._caps = np.array([cap.most for cap in settings.caps], np.int64)
         self._seed = np.uint64(settings.seed)
-        self._rows = np.zeros(SLATE_MAX, np.int64)
-        self._propensities = np.zeros(SLATE_MAX, np.float64)
-        self._experts = np.zeros((SLATE_MAX, BECAUSE_TERMS), np.uint8)
-        self._parts = np.zeros((SLATE_MAX, BECAUSE_TERMS), np.float32)
+        self._shown = Shown(
+            rows=np.zeros(SLATE_MAX, np.int64),
+            scores=np.zeros(SLATE_MAX, np.float32),
+            propensities=np.zeros(SLATE_MAX, np.float64),
+            experts=np.zeros((SLATE_MAX, BECAUSE_TERMS), np.uint8),
+            parts=np.zeros((SLATE_MAX, BECAUSE_TERMS), np.float32),
+        )
+        self._held_shown = hold(self._shown)
         self._context = np.zeros(CONTEXT_FEATURES_MAX, np.uint64)
+        self._pool = np.zeros(CANDIDATES_MAX, np.int64)
         self._scores = np.empty(0, np.float32)
-        self._allowed = np.empty(0, np.bool_)
+        self._sights: list[tuple[Views, Champion | None, Any]] = []
+
+    def _sight(self, views: Views, champion: Champion | None) -> Any:
+        """The held Sight of these views, made once: the newest SIGHTS_KEPT are remembered."""
+        for known, arm, held in self._sights:
+            if known is views and arm is champion:
+                return held
+        learners = views.learners if champion is None else with_users(champion.learners, views.learners)
+        scored_key = views.items.key if champion is None else champion.items.key
+        rows = Open(views.catalogue, views.items.key, scored_key, learners.scratch.stamp)
+        held = hold(Sight(views.users, views.items, learners, rows))
+        self._sights = [(views, champion, held), *self._sights[: SIGHTS_KEPT - 1]]
+        return held
 
     def decide(self, views: Views, champion: Champion | None, request: Request) -> Slate:
         """The slate for `request` from the state in `views`."""
         capacity = views.items.key.shape[0]
         if self._scores.shape[0] != capacity:
             self._scores = np.empty(capacity, np.float32)
-            self._allowed = np.empty(capacity, np.bool_)
         self._context[:] = 0
         for k, key in enumerate(context_keys(request.context)):
             self._context[k] = key
         n = min(request.n, SLATE_MAX)
-        pool = np.empty(CANDIDATES_MAX if len(self._caps) else SHORTLIST, np.int64)
         filled = decide_slate(
-            views.users,
-            views.items,
-            views.catalogue,
-            views.learners if champion is None else with_users(champion.learners, views.learners),
-            views.items.key if champion is None else champion.items.key,
+            self._sight(views, champion),
+            self._held_shown,
             np.uint64(hash64(request.user_id)),
             request.at_ms,
             self._context,
@@ -186,20 +200,16 @@ class Decider:
             self._seed,
             np.uint64(hash64(request.decision_id)),
             self._scores,
-            self._allowed,
-            pool,
-            self._rows,
-            self._propensities,
-            self._experts,
-            self._parts,
+            self._pool,
+            CANDIDATES_MAX if len(self._caps) else max(SHORTLIST, n + BEYOND),
         )
-        rows: list[int] = self._rows[:filled].tolist()
+        shown = self._shown
         return Slate(
-            rows=rows,
-            scores=self._scores[self._rows[:filled]].tolist(),
-            propensities=self._propensities[:filled].astype(np.float32).tolist(),
-            experts=self._experts[:filled].copy(),
-            parts=self._parts[:filled].copy(),
+            rows=shown.rows[:filled].tolist(),
+            scores=shown.scores[:filled].tolist(),
+            propensities=shown.propensities[:filled].astype(np.float32).tolist(),
+            experts=shown.experts[:filled].copy(),
+            parts=shown.parts[:filled].copy(),
             unknown=self._unknown(views, request, n - filled),
         )
 

@@ -37,7 +37,8 @@ S_NEXT_FAST = POPULARITIES  # after the last item, the one before, any earlier o
 S_NEXT_SLOW = S_NEXT_FAST + 3
 S_AROUND = S_NEXT_SLOW + 3
 S_CONTEXT = S_AROUND + 1
-SHARES = S_CONTEXT + CONTEXT_PLACES
+S_NEW = S_CONTEXT + CONTEXT_PLACES  # the newest items, before anything is known of them
+SHARES = S_NEW + 1
 FIRST_SPARSE = S_NEXT_FAST  # shares of popularity every item has, the memories' only the items that they hold
 SPARSE = SHARES - FIRST_SPARSE
 
@@ -48,11 +49,14 @@ F_RESPONSE = F_TASTE + 1
 F_AGE = F_RESPONSE + 1
 FEATURES = F_AGE + 1
 UNITS = 24  # of the rescorer's hidden layer
+NEWEST = 64  # items that count as new
+CELLS_MAX = 512  # see `online.recommendation.cells`
+LISTED_MAX = 1_024  # candidates of one ranking
 
-EXPERTS = ("popularity", "taste", "item", "response", "next", "around", "context", "together")
-E_POPULARITY, E_TASTE, E_ITEM, E_RESPONSE, E_NEXT, E_AROUND, E_CONTEXT, E_TOGETHER = range(len(EXPERTS))
+EXPERTS = ("popularity", "taste", "item", "response", "next", "around", "context", "new", "together")
+E_POPULARITY, E_TASTE, E_ITEM, E_RESPONSE, E_NEXT, E_AROUND, E_CONTEXT, E_NEW, E_TOGETHER = range(len(EXPERTS))
 EXPERT_OF_SHARE = np.array(
-    [E_POPULARITY] * POPULARITIES + [E_NEXT] * 6 + [E_AROUND] + [E_CONTEXT] * CONTEXT_PLACES, dtype=np.int64
+    [E_POPULARITY] * POPULARITIES + [E_NEXT] * 6 + [E_AROUND] + [E_CONTEXT] * CONTEXT_PLACES + [E_NEW], dtype=np.int64
 )
 
 
@@ -80,8 +84,8 @@ class ItemArrays(NamedTuple):
     shown: Array  # f4 [items] decayed: impressions, weighted
     reward: Array  # f4 [items] decayed: rewards of those
     response: Array  # f4 [items] what those two say, in bits; 0 for an item that was never shown
-    since_ms: Array  # f8 [items] when it was first taken, 0 before
-    heat: Array  # f4 [POPULARITIES, items] decayed counts, see `online.recommendation.popularity`
+    since_ms: Array  # f8 [items] event time when it came or was first taken, 0 before
+    heat: Array  # f4 [items, POPULARITIES] decayed counts, see `online.recommendation.popularity`
     fast_item: Array  # i4 [items, NEXT_SLOTS], see `online.recommendation.memory`
     fast_count: Array  # f4 [items, NEXT_SLOTS]
     fast_total: Array  # f4 [items]
@@ -122,6 +126,16 @@ class MixingArrays(NamedTuple):
     total: Array  # f8 [POPULARITIES] sums of the heats
     origin_ms: Array  # f8 [POPULARITIES] the time at which a take weighs 1 in them
     top: Array  # i4 [POPULARITIES, TOP] most popular items, best first
+    newest: Array  # i4 [NEWEST] a ring of the items that came last
+    came: Array  # i8 [1] how many ever came
+
+
+class CellArrays(NamedTuple):
+    """The trained vectors in groups, see `online.recommendation.cells`."""
+
+    centre: Array  # f4 [cells, DIMENSION]
+    start: Array  # i4 [cells + 1] into row
+    row: Array  # i4 [trained items]
 
 
 class Scratch(NamedTuple):
@@ -129,7 +143,8 @@ class Scratch(NamedTuple):
 
     mark: Array  # i4 [items] place among the touched, -1
     stamp: Array  # i8 [items] of the last comparison that looked at the item
-    stamps: Array  # i8 [1] comparisons
+    seen: Array  # i8 [items] of the last ranking that listed the item
+    stamps: Array  # i8 [1] comparisons and rankings
     order: Array  # i4 [CANDIDATES_MAX]
     touched: Array  # i4 [TOUCHED_MAX]
     share: Array  # f4 [TOUCHED_MAX, SPARSE] what the memories give
@@ -148,6 +163,10 @@ class Scratch(NamedTuple):
     context_rows: Array  # i4 [CONTEXT_PLACES]
     used: Array  # i8 [1] touched items
     backbone: Array  # f4
+    listed: Array  # i4 [LISTED_MAX]
+    tasted: Array  # i4 [LISTED_MAX]
+    near: Array  # f4 [CELLS_MAX]
+    nearest: Array  # i4 [CELLS_MAX]
     candidate: Array  # i4 [CANDIDATES_MAX]
     candidate_share: Array  # f4 [CANDIDATES_MAX, SHARES]
     candidate_feature: Array  # f4 [CANDIDATES_MAX, FEATURES]
@@ -163,6 +182,7 @@ class Learners(NamedTuple):
     items: ItemArrays
     contexts: ContextArrays
     mixing: MixingArrays
+    cells: CellArrays
     scratch: Scratch
 
 
@@ -181,12 +201,12 @@ LEARNER_COLUMNS: tuple[Column, ...] = (
     Column(name="items.gradient", dtype="f4"),
     Column(name="items.bias", dtype="f4", served=True),
     Column(name="items.trained", dtype="u1"),
-    Column(name="items.taken", dtype="f4"),
+    Column(name="items.taken", dtype="f4", served=True),
     Column(name="items.shown", dtype="f4"),
     Column(name="items.reward", dtype="f4"),
     Column(name="items.response", dtype="f4", served=True),
     Column(name="items.since_ms", dtype="f8", served=True),
-    Column(name="items.heat", dtype="f4", shape=(POPULARITIES,), layout="lanes", served=True),
+    Column(name="items.heat", dtype="f4", shape=(POPULARITIES,), served=True),
     Column(name="items.fast_item", dtype="i4", shape=(NEXT_SLOTS,), fill=-1, refers="items", served=True),
     Column(name="items.fast_count", dtype="f4", shape=(NEXT_SLOTS,), served=True),
     Column(name="items.fast_total", dtype="f4", served=True),
@@ -219,6 +239,12 @@ LEARNER_COLUMNS: tuple[Column, ...] = (
     Column(name="backbone_shape.shape", dtype="i8", derived=True),
     Column(name="popularity.total", dtype="f8", served=True),
     Column(name="popularity.origin_ms", dtype="f8"),
+    Column(name="newest.row", dtype="i4", fill=-1, refers="items", served=True),
+    Column(name="newest_count.count", dtype="i8"),
+    # Out of the artifact's vectors, by its size.
+    Column(name="cells.centre", dtype="f4", shape=(DIMENSION,), derived=True, served=True),
+    Column(name="cells_start.start", dtype="i4", derived=True, served=True),
+    Column(name="cells_rows.row", dtype="i4", derived=True, served=True),
     Column(name="popularity.top", dtype="i4", shape=(TOP,), fill=-1, refers="items", served=True),
 )
 
@@ -234,6 +260,11 @@ def learner_capacity(settings: Settings) -> dict[str, int]:
         "mixing_clock": 3,
         "mixing_response": 3,
         "popularity": POPULARITIES,
+        "newest": NEWEST,
+        "newest_count": 1,
+        "cells": 1,
+        "cells_start": 2,
+        "cells_rows": 0,
         "backbone": BACKBONE_FLOATS,
         "backbone_shape": 5,
     }

@@ -79,13 +79,24 @@ def observe(
             touch_all(journal.items)
         _remember_contexts(learners.contexts, journal.contexts, item, at_ms, context, weight, knobs.context_ms)
         _remember_past(learners.users, learners.items, knobs, journal.items, user, item, at_ms, weight)
-        if learners.items.taken[item] == 0.0:
-            learners.items.since_ms[item] = at_ms
+        introduce(learners, item, at_ms)
         learners.items.taken[item] += np.float32(weight)
         touch(journal.items, item)
     _follow(learners.users, learners.backbone, learners.items.vector, learners.scratch.backbone, user, item, at_ms)
     touch(journal.users, user)
     return loss
+
+
+@njit(cache=True)
+def introduce(learners: Learners, item: int, at_ms: int) -> None:
+    """Note when an item came, by its first take or before it. One that training has not seen is new from then on."""
+    items, mixing = learners.items, learners.mixing
+    if items.since_ms[item] != 0.0:
+        return
+    items.since_ms[item] = max(1, at_ms)
+    if items.trained[item] == 0:
+        mixing.newest[mixing.came[0] % mixing.newest.shape[0]] = item
+        mixing.came[0] += 1
 
 
 @njit(cache=True)
@@ -226,7 +237,7 @@ def _compare(
     cold part of the catalogue rise are held down too.
     """
     users, items, scratch, knobs = learners.users, learners.items, learners.scratch, learners.knobs
-    if items.taken[item] == 0.0:
+    if items.taken[item] == 0.0 and items.since_ms[item] == 0.0 and items.trained[item] == 0:
         return -1.0  # nobody could have known it
     for lag in range(RING):
         if users.ring[user, lag] == item:

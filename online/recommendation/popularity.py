@@ -28,12 +28,12 @@ def take(items: ItemArrays, mixing: MixingArrays, item: int, at_ms: int, weight:
             whole = np.floor(age)
             mixing.origin_ms[h] += whole * HALF_LIVES_MS[h]
             age -= whole
-            _scale(items.heat[h], mixing.total, h, whole)
+            _scale(items.heat, mixing.total, h, whole)
             scaled = True
         grows = np.float32(weight * exp2(age))
-        items.heat[h, item] += grows
+        items.heat[item, h] += grows
         mixing.total[h] += grows
-        _move_up(items.heat[h], mixing.top[h], item)
+        _move_up(items.heat, h, mixing.top[h], item)
     return scaled
 
 
@@ -41,24 +41,24 @@ def take(items: ItemArrays, mixing: MixingArrays, item: int, at_ms: int, weight:
 def _scale(heat: np.ndarray, total: np.ndarray, h: int, half_lives: float) -> None:
     factor = np.float32(exp2(-half_lives))
     for item in range(heat.shape[0]):
-        heat[item] *= factor
+        heat[item, h] *= factor
     total[h] *= float(factor)
 
 
 @njit(cache=True)
-def _move_up(heat: np.ndarray, top: np.ndarray, item: int) -> None:
+def _move_up(heat: np.ndarray, h: int, top: np.ndarray, item: int) -> None:
     """Put the item where its heat belongs, best first; among equals the lower row stands first."""
     at = 0
     while at < TOP and top[at] >= 0 and top[at] != item:
         at += 1
     if at == TOP:
         last = top[TOP - 1]
-        if heat[item] < heat[last] or (heat[item] == heat[last] and item > last):
+        if heat[item, h] < heat[last, h] or (heat[item, h] == heat[last, h] and item > last):
             return
         at = TOP - 1
     while at > 0:
         above = top[at - 1]
-        if heat[above] > heat[item] or (heat[above] == heat[item] and above < item):
+        if heat[above, h] > heat[item, h] or (heat[above, h] == heat[item, h] and above < item):
             break
         top[at] = above
         at -= 1
@@ -72,7 +72,7 @@ def count_again(items: ItemArrays, mixing: MixingArrays, count: int) -> None:
         mixing.top[h] = -1
         total = 0.0
         for item in range(count):
-            total += float(items.heat[h, item])
-            if items.heat[h, item] > 0.0:
-                _move_up(items.heat[h], mixing.top[h], item)
+            total += float(items.heat[item, h])
+            if items.heat[item, h] > 0.0:
+                _move_up(items.heat, h, mixing.top[h], item)
         mixing.total[h] = total

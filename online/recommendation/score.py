@@ -6,9 +6,9 @@
     score   = sum of weight * feature + the item's bias: the mixture's logarithm, the backbone's query times the item's
               vector, how the item responds where it is shown
 
-`score_all` makes that sum for every item, with the vectors' 8-bit codes for the taste: a first look. The few best of it
-are scored exactly by `score_few`, with every share as a feature of its own and the rescoring network's correction.
-All sums run in a fixed order.
+`first_look` makes that sum for a candidate, with the vectors' 8-bit codes for the taste. The few best are scored
+exactly by `score_few`, with every share as a feature of its own and the rescoring network's correction. All sums run
+in a fixed order. `online.recommendation.ranking` says who is a candidate.
 
 Parameters know the time at which they learned last (`mixing.clock`), and counts are decayed up to then: a model that
 learns no more does not take silence for cold.
@@ -20,7 +20,7 @@ a microsecond.
 import numpy as np
 from numba import njit
 
-from online.recommendation.codes import add_products, encode
+from online.recommendation.codes import agreement
 from online.recommendation.context import context_rows
 from online.recommendation.layout import (
     CONTEXT_PLACES,
@@ -35,10 +35,12 @@ from online.recommendation.layout import (
     F_RESPONSE,
     F_TASTE,
     FIRST_SPARSE,
+    NEWEST,
     POPULARITIES,
     RING,
     S_AROUND,
     S_CONTEXT,
+    S_NEW,
     S_NEXT_FAST,
     S_NEXT_SLOW,
     SHARES,
@@ -49,6 +51,7 @@ from online.recommendation.memory import bring, share_of_one
 from online.recommendation.mixing import set_weights, situation
 from online.recommendation.rescoring import corrected, set_network
 
+NEW_UP_TO = np.float32(8.0)  # takes, after which an item speaks for itself
 LAGS = 6  # last items whose followers count
 SHARE_SCALE = np.float32(200.0)  # a share of 1 / 200 is one bit of a feature
 FLOOR = np.float32(1048576.0)  # a mixture of 1 / FLOOR is one bit above nothing
@@ -92,6 +95,10 @@ def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> in
     for h in range(POPULARITIES):
         scratch.popular[h] = 1.0 / mixing.total[h] if mixing.total[h] > 0.0 else 0.0
 
+    for k in range(mixing.newest.shape[0]):
+        row = mixing.newest[k]
+        if 0 <= row < mark.shape[0] and items.taken[row] < NEW_UP_TO and mark[row] < 0:
+            used = touch_new(row, mark, touched, share, used)
     if user >= 0:
         taken = users.taken[user]
         for lag in range(min(taken, RING)):
@@ -130,6 +137,17 @@ def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> in
 
 
 @njit(cache=True)
+def touch_new(row: int, mark: np.ndarray, touched: np.ndarray, share: np.ndarray, used: int) -> int:
+    """Bring up one of the newest items, with its share of what goes to them; how many are touched by now."""
+    mark[row] = used
+    touched[used] = row
+    for k in range(SPARSE):
+        share[used, k] = ZERO
+    share[used, S_NEW - FIRST_SPARSE] = np.float32(1.0 / NEWEST)
+    return used + 1
+
+
+@njit(cache=True)
 def _trusted(share: np.ndarray, trust: np.ndarray, used: int, sparse: np.ndarray) -> None:
     """sparse = the sum of trust * share over the memories, for each of the touched."""
     for at in range(used):
@@ -163,55 +181,28 @@ def product(query: np.ndarray, user: int, vectors: np.ndarray, item: int, lanes:
         lanes[l] += lanes[l + 8]
     for l in range(4):
         lanes[l] += lanes[l + 4]
-    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+    total: np.float32 = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+    return total
 
 
 @njit(cache=True)
-def score_all(learners: Learners, user: int, at_ms: int, context: np.ndarray, count: int, scores: np.ndarray) -> None:
-    """A first look at items 0 … count - 1. scores: f4 [>= count], set."""
-    gather(learners, user, at_ms, context)
+def first_look(learners: Learners, row: int, by_taste: np.float32) -> np.float32:
+    """What an item scores but for its shares one by one and the network, the taste by codes. After `gather`.
+
+    by_taste: the weight of the taste times the step of the query's code, which stands in scratch.
+    """
     items, scratch = learners.items, learners.scratch
-    _popular_all(items.heat, scratch.popular, scratch.trust, count, scores)
-    touched, sparse = scratch.touched, scratch.sparse
-    for at in range(scratch.used[0]):
-        if touched[at] < count:
-            scores[touched[at]] += sparse[at] * FLOOR
-    _item_all(items.bias, items.response, scratch.weight, count, scores)
-    if has_taste(learners, user):
-        encode(learners.users.query, user, scratch.query_code, scratch.query_step, 0)
-        add_products(
-            scratch.query_code[0],
-            scratch.query_step[0],
-            scratch.weight[F_TASTE],
-            items.code,
-            items.code_step,
-            count,
-            scores,
-        )
-
-
-@njit(cache=True)
-def _popular_all(heat: np.ndarray, popular: np.ndarray, trust: np.ndarray, count: int, scores: np.ndarray) -> None:
-    """scores[i] = what popularity gives to the mixture, times FLOOR."""
-    h0, h1, h2, h3, h4, h5 = heat[0], heat[1], heat[2], heat[3], heat[4], heat[5]
-    w0, w1, w2 = (trust[0] * popular[0]) * FLOOR, (trust[1] * popular[1]) * FLOOR, (trust[2] * popular[2]) * FLOOR
-    w3, w4, w5 = (trust[3] * popular[3]) * FLOOR, (trust[4] * popular[4]) * FLOOR, (trust[5] * popular[5]) * FLOOR
-    for i in range(count):
-        total = w0 * h0[i]
-        total += w1 * h1[i]
-        total += w2 * h2[i]
-        total += w3 * h3[i]
-        total += w4 * h4[i]
-        total += w5 * h5[i]
-        scores[i] = total
-
-
-@njit(cache=True)
-def _item_all(bias: np.ndarray, response: np.ndarray, weight: np.ndarray, count: int, scores: np.ndarray) -> None:
-    """scores[i]: a mixture times FLOOR becomes what the item scores but for the taste."""
-    by_mixture, by_response = weight[F_MIXTURE] * LN2, weight[F_RESPONSE]
-    for i in range(count):
-        scores[i] = (by_mixture * log2_plain(ONE + scores[i]) + bias[i]) + by_response * response[i]
+    heat, popular, trust, weight = items.heat, scratch.popular, scratch.trust, scratch.weight
+    mixture = ZERO
+    for h in range(POPULARITIES):
+        mixture += trust[h] * (heat[row, h] * popular[h])
+    at = scratch.mark[row]
+    if at >= 0:
+        mixture += scratch.sparse[at]
+    score = weight[F_MIXTURE] * (LN2 * log2_plain(ONE + mixture * FLOOR)) + weight[F_RESPONSE] * items.response[row]
+    if by_taste != ZERO:
+        score += (by_taste * items.code_step[row]) * np.float32(agreement(scratch.query_code[0], items.code[row]))
+    return np.float32(score + items.bias[row])
 
 
 @njit(cache=True)
@@ -232,7 +223,7 @@ def features_of(
         item = rows[c]
         mixture = ZERO
         for h in range(POPULARITIES):
-            shares[c, h] = heat[h, item] * scratch.popular[h]
+            shares[c, h] = heat[item, h] * scratch.popular[h]
             mixture += trust[h] * shares[c, h]
         at = mark[item]
         for k in range(SPARSE):
@@ -260,7 +251,7 @@ def combined(features: np.ndarray, weight: np.ndarray) -> np.float32:
 
 @njit(cache=True)
 def score_few(learners: Learners, user: int, rows: np.ndarray, count: int, scores: np.ndarray) -> None:
-    """scores[row] of items rows[:count], exactly, after `score_all` of the same moment. At most CANDIDATES_MAX rows."""
+    """scores[row] of items rows[:count], exactly, after `gather` of the same moment. At most CANDIDATES_MAX rows."""
     scratch = learners.scratch
     features = scratch.candidate_feature
     features_of(learners, user, rows, count, has_taste(learners, user), scratch.candidate_share, features)

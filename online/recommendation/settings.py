@@ -29,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mixing_every: int = 4  # after `mixing_all_until` events the weights learn from every such event
     mixing_all_until: int = 50_000
     mixes_taste: bool = True  # False while the events pass by that trained the backbone: they flatter it
-    candidates: int = 110  # hardest rivals that a taken item is compared with
+    candidates: int = 64  # hardest rivals that a taken item is compared with
     vector_rate: float = 0.01  # AdaGrad's step of the items' vectors; 0 leaves them as trained
     bias_rate: float = 0.002
     anchor: float = 1e-4  # pull of vectors and biases towards what was trained, each time they move

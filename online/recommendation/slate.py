@@ -18,15 +18,6 @@ EXPLORED_MAX = 20
 
 
 @njit(cache=True)
-def allow_available(catalogue: Catalogue, key: Any, count: int, at_ms: int, allowed: Any) -> None:
-    """allowed: [>= count] bool, set to whether an item is there and for sale at `at_ms`."""
-    for row in range(count):
-        allowed[row] = (
-            key[row] != 0 and catalogue.available_from_ms[row] <= at_ms and at_ms < catalogue.available_until_ms[row]
-        )
-
-
-@njit(cache=True)
 def _capped(catalogue: Catalogue, row: int, caps: Any, used_group: Any, used_many: Any, used: int) -> bool:
     for cap in range(caps.shape[0]):
         for k in range(GROUPS_MAX):

@@ -1,15 +1,14 @@
 """The kernel of a decision: candidates → ranking → rules → exploration → slate, with its largest reasons."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-from online.recommendation.catalogue import Catalogue
 from online.recommendation.layout import EXPERTS, Learners
-from online.recommendation.ranking import rank
+from online.recommendation.ranking import Open, rank
 from online.recommendation.score import explain_few, score_few
-from online.recommendation.slate import allow_available, pick_slate
+from online.recommendation.slate import pick_slate
 from online.rows import Rows, find_row
 
 
@@ -26,13 +25,29 @@ def _largest(terms: Any, experts: Any, parts: Any) -> None:
         terms[largest] = np.float32(0.0)
 
 
+class Shown(NamedTuple):
+    """What a decision is written into; room for SLATE_MAX positions."""
+
+    rows: Any  # i8 [positions]
+    scores: Any  # f4 [positions]
+    propensities: Any  # f8 [positions]
+    experts: Any  # u1 [positions, terms kept]
+    parts: Any  # f4 [positions, terms kept]
+
+
+class Sight(NamedTuple):
+    """What a decision is made from: the state at one position, and learners over it, live or the champion's."""
+
+    users: Rows
+    items: Rows
+    learners: Learners
+    open: Open
+
+
 @njit(cache=True)
 def decide_slate(
-    users: Rows,
-    items: Rows,
-    catalogue: Catalogue,
-    learners: Learners,
-    scored_key: Any,
+    sight: Any,
+    shown: Any,
     user: np.uint64,
     at_ms: int,
     context: Any,
@@ -45,42 +60,39 @@ def decide_slate(
     seed: np.uint64,
     decision: np.uint64,
     scores: Any,
-    allowed: Any,
     pool: Any,
-    rows: Any,
-    propensities: Any,
-    experts: Any,
-    parts: Any,
+    most: int,
 ) -> int:
-    """Fill rows [n], propensities [n], and the largest terms: experts and parts [n, terms kept]; how many positions
-    are filled.
+    """Fill what is shown; how many positions are filled. sight, shown: a Sight and a Shown, held (`online.held`).
 
-    scored_key: keys of the rows that `learners` can score; a row that holds another item now is not theirs.
+    candidates, exclude: u8 keys. most: items to score exactly.
     """
-    count = min(items.handed_out[0], scored_key.shape[0])
+    users, items, learners, rows = sight.value
+    out = shown.value
+    count = min(items.handed_out[0], rows.scored_key.shape[0])
     user_row = find_row(users, user)
-    allow_available(catalogue, items.key, count, at_ms, allowed)
-    for row in range(count):
-        if scored_key[row] != items.key[row]:
-            allowed[row] = False
-    if restricted:
-        for row in range(count):
-            scores[row] = 0.0
-        for k in range(candidates.shape[0]):
-            row = find_row(items, candidates[k])
-            if 0 <= row < count:
-                scores[row] = 1.0
-        for row in range(count):
-            allowed[row] = allowed[row] and scores[row] == 1.0
+    scratch = learners.scratch
+    scratch.stamps[0] += 1
+    stamp = scratch.stamps[0]
     for k in range(exclude.shape[0]):
         row = find_row(items, exclude[k])
         if 0 <= row < count:
-            allowed[row] = False
-    pooled = rank(learners, user_row, at_ms, context, count, allowed, scores, pool)
-    filled = pick_slate(scores, pool, pooled, catalogue, caps, n, exploration, seed, decision, rows, propensities)
-    score_few(learners, user_row, rows, filled, scores)
+            rows.stamps[row] = stamp
+    given = np.empty(candidates.shape[0], np.int64)
+    for k in range(candidates.shape[0]):
+        given[k] = find_row(items, candidates[k])
+        if 0 <= given[k] < count and scratch.seen[given[k]] == stamp:
+            given[k] = -1  # named twice
+        if 0 <= given[k] < count:
+            scratch.seen[given[k]] = stamp
+    pooled = rank(learners, rows, stamp, given, restricted, user_row, at_ms, context, count, scores, pool, most)
+    filled = pick_slate(
+        scores, pool, pooled, rows.catalogue, caps, n, exploration, seed, decision, out.rows, out.propensities
+    )
+    score_few(learners, user_row, out.rows, filled, scores)
     terms = np.empty(len(EXPERTS), np.float32)
     for k in range(filled):
-        explain_few(learners, k, rows[k], terms)
-        _largest(terms, experts[k], parts[k])
+        out.scores[k] = scores[out.rows[k]]
+        explain_few(learners, k, out.rows[k], terms)
+        _largest(terms, out.experts[k], out.parts[k])
     return filled

@@ -54,8 +54,12 @@ def test_a_worker_decides_as_the_state_itself_would(make_stream, folded, shared:
     for k in range(30):
         request = Request(f"decision-{k}", f"u{k}", 5, 1_700_000_900_000, {"device": "tv"})
         record, answer = model.recommend(
-            decision_id=request.decision_id, user_id=request.user_id, n=request.n, at_ms=request.at_ms,
-            received_ms=0, context=request.context,
+            decision_id=request.decision_id,
+            user_id=request.user_id,
+            n=request.n,
+            at_ms=request.at_ms,
+            received_ms=0,
+            context=request.context,
         )
         again = Decider(RULES).decide(views, None, request)
         assert record.read_position == state.position

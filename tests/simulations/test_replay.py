@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from online.interactions import read_interactions
-from simulations.replay import NothingToReplay, gini, in_groups, replay_stream, stream_start
+from simulations.protocol import NothingToReplay, in_groups, stream_start
+from simulations.ranking import gini
+from simulations.replay import replay_stream
 
 START_S = 1_600_000_000
 

@@ -5,7 +5,9 @@ import pytest
 
 from online.interactions import read_interactions
 from simulations.history import LoggingPolicy, logged, write_history
-from simulations.video_world import DAY_MS, HOUR_MS, VideoWorld, Visit, WorldSettings, examination
+from simulations.video_records import Visit, examination
+from simulations.video_settings import DAY_MS, HOUR_MS, WorldSettings
+from simulations.video_world import VideoWorld
 
 SMALL = WorldSettings(seed=3, viewers=200, titles=150, titles_per_day=20, viewers_per_day=10)
 

@@ -5,9 +5,12 @@ import asyncio
 import pytest
 
 from simulations.history import write_history
+from simulations.population import Population
 from simulations.terminal import plain_line
-from simulations.video_world import DAY_MS, VideoWorld, WorldSettings
-from simulations.viewers import Population, rfc3339, watched_before
+from simulations.video_records import rfc3339
+from simulations.video_settings import DAY_MS, WorldSettings
+from simulations.video_world import VideoWorld
+from simulations.viewers import watched_before
 
 SMALL = WorldSettings(seed=3, viewers=200, titles=150, titles_per_day=20, viewers_per_day=10)
 

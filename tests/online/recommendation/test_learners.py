@@ -8,25 +8,27 @@ import pytest
 from online.journal import empty_journal
 from online.recommendation import layout, mixing, popularity
 from online.recommendation.arrays import learner_capacity, learners, rebuild_derived
-from online.recommendation.codes import add_products, encode
+from online.recommendation.catalogue import NEVER_MS, Catalogue
+from online.recommendation.cells import build_cells
+from online.recommendation.codes import agreement, encode
 from online.recommendation.context import found_or_new
 from online.recommendation.layout import EXPERTS, LEARNER_COLUMNS, Learners
 from online.recommendation.memory import remember
-from online.recommendation.observe import learn_slate, observe
-from online.recommendation.ranking import rank
+from online.recommendation.observe import introduce, learn_slate, observe
+from online.recommendation.ranking import Open, rank
 from online.recommendation.rescoring import corrected, learn_network, set_network
 from online.recommendation.residuals import move_item
-from online.recommendation.score import explain_few, score_all, score_few
+from online.recommendation.score import explain_few, score_few
 from online.recommendation.settings import Settings
 from online.tables import allocate
 
 USERS, ITEMS, START_MS = 40, 120, 1_600_000_000_000
 
 
-def fresh(**changes: Any) -> tuple[dict[str, np.ndarray], Learners]:
+def fresh(*, items: int = ITEMS, **changes: Any) -> tuple[dict[str, np.ndarray], Learners]:
     """Learners of nothing, with vectors and queries as if something had been trained."""
     settings = Settings(**changes)
-    arrays = allocate(LEARNER_COLUMNS, {**learner_capacity(settings), "users": USERS, "items": ITEMS})
+    arrays = allocate(LEARNER_COLUMNS, {**learner_capacity(settings), "users": USERS, "items": items})
     chance = np.random.default_rng(5)
     for name in ("items.vector", "items.anchor"):
         arrays[name][:] = np.random.default_rng(6).normal(0, 0.3, arrays[name].shape)
@@ -59,41 +61,82 @@ CONTEXT = np.array([1, 11, 0, 0, 0, 0, 0, 0], np.uint64)
 NOW_MS = START_MS + 20_000_000
 
 
-def ranked(bound: Learners, user: int, allowed: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """(scores of all items, rows of the best, best first)."""
-    scores, pool = np.zeros(ITEMS, np.float32), np.zeros(most, np.int64)
-    pooled = rank(bound, user, NOW_MS, CONTEXT, ITEMS, allowed, scores, pool)
+def ranked(bound: Learners, user: int, *, out: Any = (), given: Any = None, most: int = 64) -> tuple[Any, Any]:
+    """(scores, rows of the best, best first). out: rows that may not be shown; given: the only candidates."""
+    rows = len(bound.items.bias)
+    stamps = np.zeros(rows, np.int64)
+    stamps[list(out)] = 9
+    catalogue = Catalogue(
+        np.full(rows, -NEVER_MS, np.int64), np.full(rows, NEVER_MS, np.int64), np.zeros((rows, 1, 1), np.uint64)
+    )
+    key = np.arange(1, rows + 1).astype(np.uint64)
+    scores, pool = np.zeros(rows, np.float32), np.zeros(layout.CANDIDATES_MAX, np.int64)
+    some = np.array([] if given is None else given, np.int64)
+    pooled = rank(
+        bound, Open(catalogue, key, key, stamps), 9, some, given is not None, user, NOW_MS, CONTEXT, rows, scores, pool,
+        most,
+    )  # fmt: skip
     return scores, pool[:pooled]
 
 
 def test_an_item_gets_the_same_bits_whoever_else_is_on_the_shortlist(grown: tuple[dict, Learners]) -> None:
     _, bound = grown
     for user in (-1, 0, 7):
-        scores, every = ranked(bound, user, np.ones(ITEMS, np.bool_), ITEMS)
-        few = np.zeros(ITEMS, np.bool_)
-        few[[5, 0, 99, 17, 3]] = True
-        again, some = ranked(bound, user, few, ITEMS)
+        scores, every = ranked(bound, user, most=ITEMS)
+        few = [5, 0, 99, -1, 17, 3]
+        again, some = ranked(bound, user, given=few)
         assert scores[some].tobytes() == again[some].tobytes()
         assert sorted(some.tolist()) == [0, 3, 5, 17, 99]
-        assert some.tolist() == [row for row in every.tolist() if few[row]]
+        assert some.tolist() == [row for row in every.tolist() if row in few]
         assert len(np.unique(scores)) > 20
+
+
+def test_what_is_excluded_is_never_ranked(grown: tuple[dict, Learners]) -> None:
+    _, bound = grown
+    _, best = ranked(bound, 3)
+    _, rest = ranked(bound, 3, out=best[:10].tolist())
+    assert not set(best[:10].tolist()) & set(rest.tolist())
+    assert set(best[10:].tolist()) <= set(rest.tolist())
 
 
 def test_the_first_look_finds_what_the_exact_scores_put_first(grown: tuple[dict, Learners]) -> None:
     _, bound = grown
     found = [
-        len(
-            set(ranked(bound, user, np.ones(ITEMS, np.bool_), 30)[1][:5])
-            & set(ranked(bound, user, np.ones(ITEMS, np.bool_), ITEMS)[1][:5])
-        )
-        for user in range(USERS)
+        len({*ranked(bound, user, most=30)[1][:5]} & {*ranked(bound, user, most=ITEMS)[1][:5]}) for user in range(USERS)
     ]
     assert np.mean(found) > 4.5
 
 
+def test_the_experts_best_hold_nearly_all_of_what_is_best_in_a_large_catalogue() -> None:
+    """Recall of the candidates against all items, HR@10's own measure."""
+    items, chance = 6_000, np.random.default_rng(8)
+    kinds = chance.normal(0, 0.6, (40, layout.DIMENSION))
+    arrays, bound = fresh(items=items)
+    vectors = (kinds[chance.integers(40, size=items)] + chance.normal(0, 0.3, (items, layout.DIMENSION))).astype("f4")
+    arrays["items.vector"][:] = arrays["items.anchor"][:] = vectors
+    arrays["users.query"][:] = kinds[chance.integers(40, size=USERS)] * 1.5
+    arrays.update(build_cells(vectors))
+    bound = learners(arrays, Settings())
+    rebuild_derived(bound)
+    liked = np.argsort(-arrays["users.query"] @ vectors.T, axis=1)
+    for event in range(1_000):
+        item = int(liked[event % USERS, chance.integers(100)])
+        observe(bound, empty_journal(), event % USERS, item, START_MS + 5_000 * event, CONTEXT, 1.0, True)
+    recall = []
+    for user in range(USERS):
+        _, found = ranked(bound, user)
+        exact = np.array([], np.int64)
+        for start in range(0, items, 250):  # all of them exactly, 250 at a time
+            scores, some = ranked(bound, user, given=[*range(start, start + 250), *exact.tolist()][:256], most=256)
+            both = np.unique(np.r_[some, exact])
+            exact = both[np.argsort(-scores[both], kind="stable")][:6] if start else some[:6]
+        recall.append(len({*found[:6].tolist()} & {*exact.tolist()}) / 6)
+    assert np.mean(recall) > 0.9
+
+
 def test_the_contributions_of_the_experts_sum_up_to_the_score(grown: tuple[dict, Learners]) -> None:
     _, bound = grown
-    scores, rows = ranked(bound, 3, np.ones(ITEMS, np.bool_), 20)
+    scores, rows = ranked(bound, 3, most=20)
     score_few(bound, 3, rows, len(rows), scores)
     terms = np.zeros(len(EXPERTS), np.float32)
     for c, row in enumerate(rows.tolist()):
@@ -104,7 +147,7 @@ def test_the_contributions_of_the_experts_sum_up_to_the_score(grown: tuple[dict,
 def test_asking_for_scores_changes_nothing(grown: tuple[dict, Learners]) -> None:
     arrays, bound = grown
     before = {name: array.copy() for name, array in arrays.items()}
-    score_all(bound, 3, NOW_MS, CONTEXT, ITEMS, np.zeros(ITEMS, np.float32))
+    ranked(bound, 3)
     assert all(np.array_equal(before[name], array) for name, array in arrays.items())
 
 
@@ -130,7 +173,7 @@ def test_without_learning_only_the_users_own_state_moves() -> None:
 def test_the_lists_of_the_most_popular_are_exact(grown: tuple[dict, Learners]) -> None:
     _, bound = grown
     for h in range(layout.POPULARITIES):
-        heat = bound.items.heat[h]
+        heat = bound.items.heat[:, h]
         known = np.flatnonzero(heat > 0)
         order = known[np.lexsort((known, -heat[known]))][: layout.TOP]
         assert bound.mixing.top[h][: len(order)].tolist() == order.tolist()
@@ -143,7 +186,7 @@ def test_popularity_decays_by_its_half_life_without_being_touched() -> None:
     h = 1
     later = START_MS + 3 * int(layout.HALF_LIVES_S[h] * 1000.0)
     popularity.take(bound.items, bound.mixing, 6, later, 1.0)
-    shares = bound.items.heat[h] / bound.mixing.total[h]
+    shares = bound.items.heat[:, h] / bound.mixing.total[h]
     assert shares[4:7].tolist() == pytest.approx([0.1, 0.1, 0.8], rel=1e-6)
 
 
@@ -160,7 +203,7 @@ def test_popularity_forgets_in_whole_half_lives_and_keeps_its_sums() -> None:
         exact[item] += 1.0
         scaled += popularity.take(bound.items, bound.mixing, item, at_ms, 1.0)
     assert scaled > 2
-    assert bound.items.heat[h] / bound.mixing.total[h] == pytest.approx(exact / exact.sum(), abs=1e-6)
+    assert bound.items.heat[:, h] / bound.mixing.total[h] == pytest.approx(exact / exact.sum(), abs=1e-6)
 
 
 def test_mixing_learns_and_its_weights_stay_within_their_bounds(grown: tuple[dict, Learners]) -> None:
@@ -261,8 +304,7 @@ def test_the_directory_of_contexts_gives_way_to_new_ones_where_it_is_full() -> N
 def test_a_slate_that_is_answered_raises_its_item_and_silence_lowers_the_others() -> None:
     _, bound = fresh()
     live(bound, 100)
-    before = np.zeros(ITEMS, np.float32)
-    score_all(bound, -1, NOW_MS, CONTEXT, ITEMS, before)
+    before, _ = ranked(bound, -1, most=ITEMS)
     shown = np.array([60, 61, 62], np.int32)
     for _ in range(20):
         learn_slate(
@@ -274,8 +316,7 @@ def test_a_slate_that_is_answered_raises_its_item_and_silence_lowers_the_others(
             np.array([0.0, 1.0, 0.0], np.float32),
             np.full(3, 0.9, np.float32),
         )
-    after = np.zeros(ITEMS, np.float32)
-    score_all(bound, -1, NOW_MS, CONTEXT, ITEMS, after)
+    after, _ = ranked(bound, -1, most=ITEMS)
     assert after[61] > before[61]
     assert after[60] < before[60]
     assert after[70] == before[70]
@@ -291,8 +332,8 @@ def test_the_codes_of_vectors_follow_them_and_give_their_products_nearly() -> No
     assert steps[moved].tobytes() == arrays["items.code_step"][moved].tobytes()
     query, step = np.zeros((1, layout.DIMENSION), np.int8), np.zeros(1, np.float32)
     encode(arrays["users.query"], 2, query, step, 0)
-    scores = np.zeros(ITEMS, np.float32)
-    add_products(query[0], step[0], np.float32(2.0), arrays["items.code"], arrays["items.code_step"], ITEMS, scores)
+    products = np.array([agreement(query[0], code) for code in arrays["items.code"]])
+    scores = 2.0 * step[0] * arrays["items.code_step"] * products
     exact = 2.0 * arrays["items.vector"] @ arrays["users.query"][2]
     assert np.abs(scores - exact).max() < 0.02 * np.abs(exact).max()
     assert np.corrcoef(scores, exact)[0, 1] > 0.999
@@ -303,3 +344,18 @@ def test_a_vector_of_nothing_has_a_code_of_nothing() -> None:
     encode(np.full((1, layout.DIMENSION), 1e-38, np.float32), 0, codes, steps, 0)
     assert not codes.any()
     assert not steps.any()
+
+
+def test_a_new_item_is_among_the_newest_until_it_speaks_for_itself() -> None:
+    _, bound = fresh()
+    live(bound, 400)
+    bound.items.trained[110] = bound.items.taken[110] = bound.items.since_ms[110] = 0
+    before, _ = ranked(bound, 2, most=ITEMS)
+    introduce(bound, 110, START_MS)
+    introduce(bound, 110, START_MS + 5)
+    after, _ = ranked(bound, 2, most=ITEMS)
+    assert (bound.mixing.came[0], bound.items.since_ms[110]) == (1, START_MS)
+    assert after[110] > before[110]
+    bound.items.taken[110] = 9.0
+    later, _ = ranked(bound, 2, most=ITEMS)
+    assert later[110] < after[110]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online.recommendation.catalogue import GROUPS_MAX, NEVER_MS, Catalogue
-from online.recommendation.ranking import best_rows
-from online.recommendation.slate import EXPLORED_MAX, allow_available, choice_weights, pick_slate
+from online.recommendation.ranking import Open, is_open, offer, sort_rows
+from online.recommendation.slate import EXPLORED_MAX, choice_weights, pick_slate
 from online.settings import CAPS_MAX
 
 SCORES = st.floats(allow_nan=True, allow_infinity=True, width=32)
@@ -22,11 +22,18 @@ def catalogue(n: int) -> Catalogue:
     )
 
 
+def best_rows(scores: np.ndarray, pool: np.ndarray) -> int:
+    """The best of all rows into pool, best first; how many."""
+    size = 0
+    for row in range(len(scores)):
+        size = offer(scores, pool, len(pool), size, row)
+    sort_rows(scores, pool, size)
+    return size
+
+
 def picked(scores: np.ndarray, items: Catalogue, *, n: int, exploration: float, decision: int, caps: list[int]):
-    count = len(scores)
-    allowed = np.ones(count, np.bool_)
     pool = np.empty(64, np.int64)
-    pooled = best_rows(scores, allowed, count, pool)
+    pooled = best_rows(scores, pool)
     rows, propensities = np.zeros(n, np.int64), np.zeros(n)
     filled = pick_slate(
         scores, pool, pooled, items, np.array(caps, np.int64), n, exploration, np.uint64(1), np.uint64(decision),
@@ -36,12 +43,10 @@ def picked(scores: np.ndarray, items: Catalogue, *, n: int, exploration: float, 
 
 
 @given(st.lists(SCORES, min_size=1, max_size=100), st.integers(1, 64))
-def test_the_pool_is_the_sorted_top_of_the_finite_scores_ties_to_the_lower_row(
-    scores: list[float], most: int
-) -> None:
+def test_the_pool_is_the_sorted_top_of_the_finite_scores_ties_to_the_lower_row(scores: list[float], most: int) -> None:
     given_scores = np.array(scores, np.float32)
     pool = np.empty(most, np.int64)
-    size = best_rows(given_scores, np.ones(len(scores), np.bool_), len(scores), pool)
+    size = best_rows(given_scores, pool)
     numbers = [row for row in range(len(scores)) if abs(given_scores[row]) < 3e38]
     assert pool[:size].tolist() == sorted(numbers, key=lambda row: (-given_scores[row], row))[:most]
 
@@ -85,11 +90,12 @@ def test_no_slate_breaks_a_cap_or_repeats_an_item(
 
 
 def test_only_items_that_are_there_and_available_may_be_shown() -> None:
-    items = catalogue(4)
+    items = catalogue(6)
     items.available_from_ms[1], items.available_until_ms[2] = 101, 100
-    allowed = np.zeros(4, np.bool_)
-    allow_available(items, np.array([9, 9, 9, 0], np.uint64), 4, 100, allowed)
-    assert allowed.tolist() == [True, False, False, False]
+    live, known = np.array([9, 9, 9, 0, 7, 9], np.uint64), np.array([9, 9, 9, 0, 9, 9], np.uint64)
+    rows = Open(items, live, known, np.array([0, 0, 0, 0, 0, 3]))
+    assert [is_open(rows, row, 100, 3) for row in range(6)] == [True, False, False, False, False, False]
+    assert is_open(rows, 5, 100, 4)
 
 
 def test_greedy_without_exploration_is_the_top_with_certainty() -> None:

@@ -1,0 +1,1 @@
+"""The operators' dashboard: whether it learns, whether that helps, and why it decided what it decided."""

@@ -1,0 +1,198 @@
+"""The addresses of the dashboard. Every view is a permalink, every table has .json and .csv."""
+
+from collections.abc import Awaitable, Callable
+from html import escape
+from urllib.parse import urlencode
+
+from fastapi import FastAPI, Request, Response
+from starlette.responses import StreamingResponse
+
+from api.connection import STREAM
+from api.dashboard import catalogue as catalogues
+from api.dashboard import decisions as deciding
+from api.dashboard import learning
+from api.dashboard import now as nows
+from api.dashboard.health import health
+from api.dashboard.operate import Wanted, operate
+from api.dashboard.page import asset, room, search
+from api.dashboard.pulse import Pulse
+from api.dashboard.tables import Table
+from api.dashboard.timeline import Timeline
+from api.door import ANYBODY, Principal
+from api.problems import Problem
+from api.service import Service
+from online.records import ARMS
+
+_POSITION_MAX = 1 << 62
+
+
+def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
+    """`/`, `/dashboard/…` and what they load."""
+    traces, timeline = learning.Traces(service), Timeline(service)
+
+    def show(request: Request, view: str, title: str, body: str, status: int = 200) -> Response:
+        principal: Principal = request.scope.get("state", {}).get("principal", ANYBODY)
+        return room(view, title, body, signed_in=principal.name, status=status)
+
+    @app.get("/", name="now", include_in_schema=False)
+    async def now(request: Request) -> Response:
+        return show(request, "/", "Now", await nows.now(service))
+
+    @app.get("/dashboard/learning", name="learning", include_in_schema=False)
+    async def is_it_learning(request: Request) -> Response:
+        text = _text(request, "id")
+        body = search("/dashboard/learning", "Event, decision or position", "id", text, button="Trace")
+        if not text:
+            body += (
+                "<p>Paste the id of an event or a decision, or a position of the log: the state before it is built "
+                "again, the record is folded, and the same question is asked before and after.</p>"
+            )
+            return show(request, "/dashboard/learning", "Is it learning?", body)
+        try:
+            body += learning.told(await traces.of(text), text)
+            status = 200
+        except Problem as problem:
+            body, status = body + _alarm(problem), problem.status
+        return show(request, "/dashboard/learning", "Is it learning?", body, status)
+
+    @app.get("/dashboard/decisions", name="decisions", include_in_schema=False)
+    async def decisions(request: Request) -> Response:
+        user, arm, before = _text(request, "user"), _text(request, "arm"), _number(request, "before")
+        options = "".join(f"<option{' selected' if one == arm else ''}>{one}</option>" for one in ("", *ARMS))
+        more = f'<label>Arm <select name="arm">{options}</select></label>'
+        body = search("/dashboard/decision", "Decision", "id", "", button="Explain")
+        body += search("/dashboard/decisions", "User", "user", user, more=more)
+        table, rest = await deciding.decisions(service, user=user, arm=arm, before=before)
+        body += table.html() + _older("/dashboard/decisions", rest, user=user, arm=arm)
+        return show(request, "/dashboard/decisions", "Decisions", body)
+
+    @app.get("/dashboard/decision", name="decision_page", include_in_schema=False)
+    async def decision(request: Request) -> Response:
+        text = _text(request, "id")
+        body = search("/dashboard/decision", "Decision", "id", text, button="Explain")
+        try:
+            body += deciding.explained(*await deciding.slate(service, text))
+            status = 200
+        except Problem as problem:
+            body, status = body + _alarm(problem), problem.status
+        return show(request, "/dashboard/decisions", "One decision", body, status)
+
+    @app.get("/dashboard/timeline", name="timeline", include_in_schema=False)
+    async def timeline_(request: Request) -> Response:
+        table, rest = await timeline.table(_number(request, "before"))
+        return show(request, "/dashboard/timeline", "Timeline", table.html() + _older("/dashboard/timeline", rest))
+
+    @app.get("/dashboard/catalogue", name="catalogue", include_in_schema=False)
+    async def catalogue(request: Request) -> Response:
+        text, offset = _text(request, "q"), _number(request, "offset")
+        table = catalogues.catalogue(service, text, offset)
+        body = search("/dashboard/catalogue", "Item", "q", text) + table.html()
+        if len(table.rows) == catalogues.PAGE:
+            following = urlencode({"q": text, "offset": offset + catalogues.PAGE})
+            body += f'<p><a class="button" rel="next" href="/dashboard/catalogue?{escape(following)}">More</a></p>'
+        return show(request, "/dashboard/catalogue", "Catalogue", body)
+
+    @app.get("/dashboard/health", name="health", include_in_schema=False)
+    async def health_(request: Request) -> Response:
+        return show(request, "/dashboard/health", "Health", (await health(service)).html())
+
+    @app.get("/dashboard/operate", name="operate", include_in_schema=False)
+    async def operate_(request: Request) -> Response:
+        wanted = Wanted(**{name: _text(request, name) for name in Wanted.__struct_fields__})
+        return show(request, "/dashboard/operate", "Operate", operate(service, wanted))
+
+    async def _moved(request: Request) -> Table:
+        return learning.moved(await traces.of(_text(request, "id")), _text(request, "id"))
+
+    async def _answer(request: Request) -> Table:
+        return learning.answer(await traces.of(_text(request, "id")), _text(request, "id"))
+
+    async def _items(request: Request) -> Table:
+        return learning.items(await traces.of(_text(request, "id")), _text(request, "id"))
+
+    async def _outcomes(request: Request) -> Table:
+        return learning.outcomes(await traces.of(_text(request, "id")), _text(request, "id"))
+
+    async def _decisions(request: Request) -> Table:
+        user, arm, before = _text(request, "user"), _text(request, "arm"), _number(request, "before")
+        return (await deciding.decisions(service, user=user, arm=arm, before=before))[0]
+
+    async def _slate(request: Request) -> Table:
+        return (await deciding.slate(service, _text(request, "id")))[1]
+
+    async def _timeline(request: Request) -> Table:
+        return (await timeline.table(_number(request, "before")))[0]
+
+    async def _catalogue(request: Request) -> Table:
+        return catalogues.catalogue(service, _text(request, "q"), _number(request, "offset"))
+
+    async def _health(_: Request) -> Table:
+        return await health(service)
+
+    async def _accounting(_: Request) -> Table:
+        return nows.accounting(service)
+
+    async def _arms(_: Request) -> Table:
+        return nows.arms(service)
+
+    async def _history(_: Request) -> Table:
+        return nows.history(pulse)
+
+    tables: dict[str, Callable[[Request], Awaitable[Table]]] = {
+        "accounting": _accounting,
+        "arms": _arms,
+        "history": _history,
+        "moved": _moved,
+        "answer": _answer,
+        "items-moved": _items,
+        "outcomes": _outcomes,
+        "decisions": _decisions,
+        "slate": _slate,
+        "timeline": _timeline,
+        "catalogue": _catalogue,
+        "health": _health,
+    }
+
+    @app.get("/dashboard/tables/{name}.{kind}", name="table", include_in_schema=False)
+    async def table_(name: str, kind: str, request: Request) -> Response:
+        if name not in tables or kind not in ("json", "csv"):
+            raise Problem("not_found")
+        table = await tables[name](request)
+        return table.json() if kind == "json" else table.csv()
+
+    @app.get("/dashboard/pulse.json", name="pulse", include_in_schema=False)
+    async def pulse_(_: Request) -> Response:
+        return pulse.json()
+
+    @app.get(STREAM, name="stream", include_in_schema=False)
+    async def stream(_: Request) -> Response:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(pulse.stream(), media_type="text/event-stream", headers=headers)
+
+    @app.get("/dashboard.css", name="dashboard_asset", include_in_schema=False)
+    async def style() -> Response:
+        return asset("dashboard.css")
+
+    @app.get("/dashboard.js", name="dashboard_asset", include_in_schema=False)
+    async def script() -> Response:
+        return asset("dashboard.js")
+
+
+def _text(request: Request, name: str) -> str:
+    return request.query_params.get(name, "").strip()[:512]
+
+
+def _number(request: Request, name: str) -> int:
+    text = _text(request, name)
+    return min(int(text), _POSITION_MAX) if text.isascii() and text.isdigit() else 0
+
+
+def _older(address: str, before: int | None, **query: str) -> str:
+    if before is None:
+        return ""
+    following = urlencode({name: value for name, value in query.items() if value} | {"before": str(before)})
+    return f'<p><a class="button" rel="next" href="{address}?{escape(following)}">Older</a></p>'
+
+
+def _alarm(problem: Problem) -> str:
+    return f'<p class="alarm" role="alert"><strong>✕ {escape(problem.detail)}</strong> {escape(problem.kind.cure)}</p>'
