@@ -18,6 +18,7 @@ from online.state import State
 from online.tables import Arrays
 
 READ_MAX = 1024
+NEAR = 2_000  # records that are sooner folded than a snapshot is looked for and read
 _ACT = b"\xa2a1"  # the tag of an act behind the one byte of its array's length
 Progress = Callable[[int], None]
 
@@ -190,7 +191,7 @@ class History:
 
     def _nearest(self, lineage: Lineage, near: Place | None) -> Place:
         reached = near.lineage.last if near is not None and near.lineage.begins(lineage) else -1
-        if self.snapshots is not None:
+        if self.snapshots is not None and (reached < 0 or lineage.last - reached > NEAR):
             usable = [
                 found
                 for found in newest_first(self.snapshots)
