@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from api.command_acts import erase, freeze, promote, resume, rollback
-from api.command_batch import evaluate_recommendation, pretrain_recommendation, replay_recommendation
+from api.command_batch import (
+    evaluate_recommendation,
+    pretrain_pricing,
+    pretrain_recommendation,
+    replay_pricing,
+    replay_recommendation,
+)
 from api.command_config import config_show
 from api.command_keys import keys_create, keys_list, keys_revoke
 from api.command_reproduce import reproduce
@@ -49,10 +55,12 @@ def cli() -> typer.Typer:
     app.command("up")(up)
     app.add_typer(pretrain, name="pretrain")
     pretrain.command("recommendation")(pretrain_recommendation)
+    pretrain.command("pricing")(pretrain_pricing)
     app.add_typer(evaluate, name="evaluate")
     evaluate.command("recommendation")(evaluate_recommendation)
     app.add_typer(replay, name="replay")
     replay.command("recommendation")(replay_recommendation)
+    replay.command("pricing")(replay_pricing)
     app.add_typer(snapshot, name="snapshot")
     snapshot.command("list")(snapshot_list)
     snapshot.command("create")(snapshot_create)
@@ -153,6 +161,9 @@ def up(
     snapshot_every: Annotated[
         float, typer.Option(help="Seconds between snapshots.", min=1.0, envvar="PERENNIAL_SNAPSHOT_EVERY")
     ] = 300.0,
+    log_kept: Annotated[
+        int, typer.Option(help="Records that stay in the server's memory; older ones are archived in files.", min=1_000)
+    ] = 100_000,
     access_log: Annotated[
         bool,
         typer.Option("--access-log", help="A line on stderr for every request.", envvar="PERENNIAL_ACCESS_LOG"),

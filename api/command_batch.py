@@ -145,6 +145,73 @@ def replay_recommendation(
     give(found, as_json=as_json, text=_replay_table(found))
 
 
+Bookings = Annotated[
+    Path,
+    typer.Option(
+        help="CSV or Parquet: flight_id, market, departs_at, asked_at, fare_cents, booked, seats_left, capacity, "
+        "feature_*."
+    ),
+]
+
+
+def pretrain_pricing(
+    bookings: Bookings,
+    out: Annotated[Path, typer.Option(help="Folder of the artifact.")],
+    device: Device = "auto",
+    until: Annotated[str | None, typer.Option(help="Leave out what is not before: 2026-01-31, or Unix time.")] = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Learn demand from past quotes and bookings and write an artifact; an empty file starts from published estimates.
+
+    Example: perennial pretrain pricing --bookings bookings.csv --out ./pricing-artifact
+    """
+    with _batch_errors():
+        from batch.pricing.train import pretrain_pricing as pretrained
+
+        changes: dict[str, Any] = {} if seed is None else {"seed": seed}
+        until_ms = None if until is None else moment_ms(until)
+        written = pretrained(bookings, out, device=device, until_ms=until_ms, **changes)
+    metrics = {name: value for name, value in written.manifest["metrics"].items() if name != "history"}
+    result = {"artifact": written.id, "folder": str(out), "metrics": metrics}
+    give(result, as_json=as_json, text=f"artifact {written.id} in {out}")
+
+
+def replay_pricing(
+    bookings: Bookings,
+    artifact: Annotated[Path | None, typer.Option(help="Without: trained on the batch part first.")] = None,
+    pretrain_share: Annotated[float, typer.Option(help="Batch part by requests.", min=0.0, max=1.0)] = 0.8,
+    stream_from: Annotated[str | None, typer.Option(help="Batch part by time: 2026-01-31, or Unix time.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all chance in the run.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Predict each booking, then learn from it: the frozen purchase model against the one that goes on learning.
+
+    Example: perennial replay pricing --bookings bookings.csv --stream-from 2026-01-31
+    """
+    with _batch_errors():
+        from simulations.replay_pricing import replay_pricing as replayed
+
+        found = replayed(
+            bookings,
+            artifact=artifact,
+            pretrain_share=pretrain_share,
+            stream_from_ms=None if stream_from is None else moment_ms(stream_from),
+            seed=seed,
+        )
+    lines = [f"{'':14}{'n':>10}{'log loss':>12}{'share alone':>14}{'calibration error':>20}"]
+    for variant, row in found["variants"].items():
+        lines.append(
+            f"{variant:14}{row['n']:>10,}{row['log_loss']:>12.4f}{row['base_log_loss']:>14.4f}"
+            f"{row['calibration_error']:>20.4f}"
+        )
+    lines.append(
+        f"{found['requests']:,} requests after {found['pretrain_requests']:,}; "
+        f"{found['requests_per_second']:,} requests/s; state {found['state_digest']}"
+    )
+    give(found, as_json=as_json, text="\n".join(lines))
+
+
 def _replay_table(found: dict[str, Any]) -> str:
     slices = ("all", "returning_users", "new_users", "known_items", "new_items")
     lines = [f"{'':14}{'slice':18}{'n':>10}{'HR@10':>10}{'NDCG@10':>10}{'MRR':>10}"]
@@ -174,13 +241,14 @@ def _batch_errors() -> Iterator[None]:
     except ImportError:
         refuse("this command needs torch: pip install 'perennial[batch]'", MISSING)
     from batch.checkpoint import CheckpointForeign
+    from batch.pricing.bookings import BookingsMalformed
     from batch.train import TooFewInteractions
     from online.artifact import ArtifactCorrupt, ArtifactMissing
     from online.interactions import InteractionsMalformed
 
     try:
         yield
-    except (InteractionsMalformed, TooFewInteractions, CheckpointForeign) as error:
+    except (InteractionsMalformed, BookingsMalformed, TooFewInteractions, CheckpointForeign) as error:
         refuse(str(error), USAGE)
     except (ArtifactCorrupt, ArtifactMissing, FileNotFoundError) as error:
         refuse(str(error), MISSING)

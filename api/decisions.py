@@ -12,6 +12,7 @@ from api.schemas_fares import FareDecisionReply
 from api.service import Service
 from api.values import rfc3339
 from online import records
+from online.again import decision_id_of
 from online.pricing.records import Quote
 from online.recommendation.decide import recommended
 from online.search import find_by_time
@@ -19,13 +20,29 @@ from online.search import find_by_time
 
 async def describe(service: Service, decision_id: str) -> DecisionReply | FareDecisionReply:
     """A decision as recorded, a slate or a fare. Raises Problem: decision_unknown, log_unavailable."""
+    position, record = await _found(service, decision_id)
+    return describe_fare(record, position) if isinstance(record, Quote) else _described(record, position)
+
+
+async def describe_slate(service: Service, decision_id: str) -> DecisionReply:
+    """A slate as recorded. Raises Problem: decision_unknown, log_unavailable."""
+    position, record = await _found(service, decision_id)
+    if isinstance(record, Quote):
+        raise Problem("decision_unknown", "This is a fare: see GET /v1/decisions/{quote_id}.")
+    return _described(record, position)
+
+
+async def _found(service: Service, decision_id: str) -> tuple[int, records.Decision | Quote]:
     position = await find_position(service, decision_id, search=True)
     payload = None if position is None else await service.entry(position)
-    decision = None if payload is None else records.decode(payload)
-    if position is not None and isinstance(decision, Quote) and decision.quote_id == decision_id:
-        return describe_fare(decision, position)
-    if position is None or not isinstance(decision, records.Decision) or decision.decision_id != decision_id:
-        raise Problem("decision_unknown")
+    record = None if payload is None else records.decode(payload)
+    if position is not None and record is not None and decision_id_of(record) == decision_id:
+        assert isinstance(record, records.Decision | Quote)
+        return position, record
+    raise Problem("decision_unknown")
+
+
+def _described(decision: records.Decision, position: int) -> DecisionReply:
     reply = reply_of(decision)
     return DecisionReply(
         decision_id=decision.decision_id,

@@ -44,7 +44,8 @@ def add_fare_routes(
     async def put_flight_(flight_id: str, request: Request) -> Response:
         check_path(request)
         body = await read_body(request.receive, Headers(request.scope["headers"]))
-        answer = await put_flight(service, flight_id, body)
+        client = request.scope.get("state", {}).get("principal")
+        answer = await put_flight(service, flight_id, body, client=client.name if client else "")
         return Response(answer.body, status_code=answer.status, media_type="application/json")
 
     @app.post(

@@ -44,13 +44,13 @@ async def quote(service: Service, call: Call) -> Answer:
     await service.seen_own(question.flight_id)
     key = call.idempotency_key
     if key is None:
-        record, fare = await _decide(service, question, make_id(received_ms), received_ms)
+        record, fare = await _decide(service, question, make_id(received_ms), received_ms, call.client)
         return Answer(201, _encoder.encode(reply_of(await _append(service, record), fare.currency)))
-    quote_id = id_from_key(service.settings.secret, key, purpose="quote")
+    quote_id = id_from_key(service.settings.secret, call.own_key, purpose="quote")
     earlier = await _earlier(service, quote_id, question)
     if earlier is not None:
         return earlier
-    record, fare = await _decide(service, question, quote_id, received_ms)
+    record, fare = await _decide(service, question, quote_id, received_ms, call.client)
     record = await _append(service, record)
     # Another worker may have been asked the same at this moment; the fold knows which of the two came first.
     await service.caught_up()
@@ -80,7 +80,9 @@ def _read(service: Service, body: bytes, received_ms: int) -> Question:
         raise fault.problem() from fault
 
 
-async def _decide(service: Service, question: Question, quote_id: str, received_ms: int) -> tuple[Quote, Fare]:
+async def _decide(
+    service: Service, question: Question, quote_id: str, received_ms: int, client: str
+) -> tuple[Quote, Fare]:
     def ask() -> tuple[Quote, Fare]:
         return service.model.pricing.quote(
             quote_id=quote_id,
@@ -89,6 +91,7 @@ async def _decide(service: Service, question: Question, quote_id: str, received_
             received_ms=received_ms,
             features=question.features,
             hold_s=question.hold_s,
+            client=client,
             head=service.writer.head,
         )
 

@@ -13,13 +13,12 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
-from urllib.parse import quote as percent_encoded
 
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from api.door import Principal
-from api.fares import quote
+from api.fares import quote as quote_fare
 from api.feedback import take_events
 from api.idempotency import Answer
 from api.outcomes import outcome
@@ -57,7 +56,7 @@ class Edge:
         self._hot: dict[str, tuple[str, Answering]] = {
             "/v1/recommendations": ("recommendations", recommend),
             "/v1/events": ("events", take_events),
-            "/v1/quotes": ("quotes", quote),
+            "/v1/quotes": ("quotes", quote_fare),
         }
         self._request_ids = RequestIds()
 
@@ -156,7 +155,7 @@ class Edge:
             status = problem.status
             if problem.kind.code == "key_missing" and b"text/html" in (headers.get(b"accept") or b""):
                 status = 303
-                await redirect(send, f"/login?next={percent_encoded(scope['path'], safe='/')}", request_id)
+                await redirect(send, f"/login?next={quote(scope['path'], safe='/')}", request_id)
             else:
                 await refuse(send, problem, request_id)
         except ClientWentAway:

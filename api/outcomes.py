@@ -45,7 +45,7 @@ async def outcome(service: Service, call: Call, quote_id: str) -> Answer:
     if booked and entry.fare_cents < 0:
         raise Problem("sold_out", "This quote named no fare: nothing was for sale.")
     flight_key, name = hash64(entry.flight_id), claim_name(hash64(quote_id))
-    record = QuoteOutcome(quote_id, entry.flight_id, BOOKED if booked else DECLINED, at_ms, received_ms)
+    record = QuoteOutcome(quote_id, entry.flight_id, BOOKED if booked else DECLINED, at_ms, received_ms, call.client)
     verb = "take" if booked else "pass"
     verdict = await claim(service, record, Claim(stock_name(flight_key), verb, name, at_ms, entry.expires_ms))
     if verdict.code not in ("granted", "again"):
@@ -66,7 +66,7 @@ async def cancel(service: Service, call: Call, booking: str) -> Answer:
     flight_key, quote_id = parts
     entry = _remembered(service, quote_id)
     at_ms = _moment(said.occurred_at, received_ms, entry)
-    record = Cancellation(quote_id, flight_id, at_ms, received_ms)
+    record = Cancellation(quote_id, flight_id, at_ms, received_ms, call.client)
     wanted = Claim(stock_name(flight_key), "give", claim_name(hash64(quote_id)), at_ms)
     verdict = await claim(service, record, wanted)
     if verdict.code not in ("granted", "again"):

@@ -49,9 +49,7 @@ class TrainingProgress:
         """share: of the run that is done, 0 to 1; ndcg: of the last validation; left_s: estimated seconds left."""
         scored = "" if ndcg is None else f" · validation NDCG@10 {ndcg:.4f}"
         speed = f"{tokens_per_s:,.0f} items/s"
-        self.tell(
-            share=share, text=f"epoch {epoch} · {speed} · loss {loss:.4f}{scored} · {duration(left_s)} left"
-        )
+        self.tell(share=share, text=f"epoch {epoch} · {speed} · loss {loss:.4f}{scored} · {duration(left_s)} left")
 
     def tell(self, *, share: float, text: str) -> None:
         """share: of the run that is done, 0 to 1; text: how it goes."""

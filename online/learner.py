@@ -25,7 +25,17 @@ from online.fold import LogForeign
 from online.frame import COUNTERS
 from online.history import History, Timeline, artifacts_of
 from online.kernels import ready_to_fold
-from online.log import LogError, LogKeys, LogReader, LogUnavailable, LogWentBack, LogWriter, connect, require_durable
+from online.log import (
+    LogError,
+    LogGap,
+    LogKeys,
+    LogReader,
+    LogUnavailable,
+    LogWentBack,
+    LogWriter,
+    connect,
+    require_durable,
+)
 from online.monitor import Monitor
 from online.pricing.arrays import PricingArtifactUnsuitable
 from online.pricing.fold import waiting_flights
@@ -160,10 +170,14 @@ class Learner:
         if len(segments) <= 1 and not any(segment.without for segment in segments):
             return None
         ledger, place = Ledger(), 0
-        while place < self.state.position:
-            for position, payload in self.reader.read(place, min(READ_MAX, self.state.position - place), 0):
-                ledger.record(position, decode(payload))
-                place = position
+        try:
+            while place < self.state.position:
+                for position, payload in self.reader.read(place, min(READ_MAX, self.state.position - place), 0):
+                    ledger.record(position, decode(payload))
+                    place = position
+        except LogGap as error:
+            _say(f"seats are left as the server counts them: {error}")
+            return {}
         return ledger.stocks
 
     def tick(self, url: str) -> None:

@@ -71,9 +71,6 @@ def solve(
     return value
 
 
-
-
-
 class Optimum:
     """Sells at the fare that is best given the truth."""
 

@@ -5,8 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from api.dashboard.tables import Link, Table
-from api.decisions import describe
-from api.problems import Problem
+from api.decisions import describe_slate
 from api.schemas import DecisionReply
 from api.service import Service
 from api.values import rfc3339
@@ -90,9 +89,7 @@ def _piece(after: int, count: int) -> Any:
 
 async def slate(service: Service, decision_id: str) -> tuple[DecisionReply, Table]:
     """One decision, and its slate as a table. Raises Problem."""
-    found = await describe(service, decision_id)
-    if not isinstance(found, DecisionReply):
-        raise Problem("decision_unknown", "This is a quote: see GET /v1/decisions/{id} for it.")
+    found = await describe_slate(service, decision_id)
     columns = ("position", "item", "score", "propensity", "because")
     rows: list[Any] = [
         (

@@ -1,4 +1,4 @@
-"""How many ask, out of a booking log: Gamma rates per market and window, factors of weekday and of flights' features."""
+"""How many ask, out of a booking log: Gamma rates per market and window, factors of weekday and flights' features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OVERDISPERSION = 3.0  # of a flight's count, over a Poisson's variance
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Windows' Gamma parameters [m, WINDOWS], the pool's [WINDOWS], weekday's factors [7], and features with weights."""
+    """Windows' Gamma parameters [m, WINDOWS], the pool's [WINDOWS], weekday's factors [7], and weighted features."""
 
     shape: np.ndarray
     rate: np.ndarray
@@ -36,8 +36,8 @@ class Arrivals:
 def flight_exposure(bookings: Bookings) -> tuple[np.ndarray, np.ndarray, float]:
     """(days [flights, WINDOWS] that each flight was on sale, departs_ms [flights], the horizon in days).
 
-    A flight is taken to be on sale from the horizon (the earliest request of any flight), or from the log's begin, up to
-    its departure, the log's end, or the request that took its last seat.
+    A flight is taken to be on sale from the horizon (the earliest request of any flight), or from the log's begin, up
+    to its departure, the log's end, or the request that took its last seat.
     """
     flights = len(bookings.flight_ids)
     horizon = float(np.ceil(bookings.days.max()))
@@ -95,9 +95,7 @@ def fit_arrivals(bookings: Bookings, features: list[Feature], references: np.nda
         pool = (shape0 + (came / level[:, None]).sum(0) * HISTORY_WEIGHT) / (rate0 + there.sum(0) * HISTORY_WEIGHT)
         level = (LEVEL_PRIOR + came.sum(1)) / (LEVEL_PRIOR + (there * pool).sum(1))
         prior = shape0 + 0.0 * came
-        rates = (prior + came * HISTORY_WEIGHT) / (
-            prior / (pool * level[:, None]) + there * HISTORY_WEIGHT
-        )
+        rates = (prior + came * HISTORY_WEIGHT) / (prior / (pool * level[:, None]) + there * HISTORY_WEIGHT)
         # One Newton step of a ridged, overdispersed Poisson regression of flights' counts.
         expected = (days * rates[market]).sum(1) * factor
         residual = (count.sum(1) - expected) / OVERDISPERSION
@@ -123,7 +121,7 @@ def fit_arrivals(bookings: Bookings, features: list[Feature], references: np.nda
 
 
 def last_contexts(bookings: Bookings, features: list[Feature]) -> tuple[np.ndarray, np.ndarray]:
-    """The last requests of each market and window: float32 [m, WINDOWS, CONTEXTS, FEATURES_MAX], and how many came."""
+    """The last requests of a market and window, float32 [m, WINDOWS, CONTEXTS, FEATURES_MAX], and how many came."""
     markets = len(bookings.market_ids)
     kept = np.zeros((markets, WINDOWS, CONTEXTS, FEATURES_MAX), np.float32)
     counts = np.zeros((markets, WINDOWS), np.int64)
@@ -141,7 +139,7 @@ def last_contexts(bookings: Bookings, features: list[Feature]) -> tuple[np.ndarr
 
 
 def cancellations(bookings: Bookings) -> tuple[np.ndarray, np.ndarray]:
-    """(cancellations and seat-days [m, 2] with the prior, the pool's [2]): seats that came back between two requests."""
+    """(cancellations and seat-days [m, 2] with the prior, the pool's [2]): seats that came back between requests."""
     prior = np.array(CANCELLATIONS)
     per_market = np.tile(prior, (len(bookings.market_ids), 1))
     order = np.lexsort((np.arange(len(bookings)), bookings.flight))

@@ -1,4 +1,4 @@
-"""From a request's named numbers to the inputs of the demand model: the same arithmetic as `online.pricing`, in bulk."""
+"""From a request's named numbers to the inputs of the demand model: the arithmetic of `online.pricing`, in bulk."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
     pi(P) = w sigmoid(utility_business - e^a P) + (1 - w) sigmoid(utility_leisure - e^b P)
 
 falls in the fare by construction: both steepnesses are exponentials. A market's parameters are those of
-`online.pricing.layout`; the hidden layer adds to the share's logit and to the utilities. It starts at nothing, so that a
-net that has not learned yet is the published prior.
+`online.pricing.layout`; the hidden layer adds to the share's logit and to the utilities. It starts at nothing, so that
+a net that has not learned yet is the published prior.
 """
 
 from __future__ import annotations

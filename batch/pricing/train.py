@@ -2,8 +2,9 @@
 
 First every market is fitted without the hidden layer; from there the demand net is trained, hidden layer and markets
 together, until the last tenth of the log by time stops improving; where it never improves on the markets alone, the
-hidden layer stays empty. At last the markets are fitted again around what was learned, with everything: what is served has
-seen the latest requests too. What the log does not say, published estimates do: an empty file makes an artifact as well.
+hidden layer stays empty. At last the markets are fitted again around what was learned, with everything: what is served
+has seen the latest requests too. What the log does not say, published estimates do: an empty file makes an artifact as
+well.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy
 
 from batch.pricing.arrivals import cancellations, fit_arrivals, last_contexts
-from batch.pricing.bookings import Bookings, read_bookings
+from batch.pricing.bookings import Bookings, no_bookings, read_bookings
 from batch.pricing.features import model_inputs, read_features, reference_fares
 from batch.pricing.markets import (
     FLOOR_WEIGHT,
@@ -31,12 +32,11 @@ from batch.pricing.markets import (
     trunk_outputs,
 )
 from batch.pricing.network import DemandNet, no_trunk
+from batch.pricing.scores import scores_of
 from batch.progress import TrainingProgress, duration
 from batch.train import chosen_device, environment
 from online.artifact import Artifact, pack_ids, write_artifact
 from online.pricing.layout import DIMENSION
-
-BINS = 10  # of the calibration table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,41 +52,8 @@ class PricingConfig:
     trunk_decay: float = 3.0  # of the hidden layer's weights, in units of rows
     score_every: int = 20
     patience: int = 5  # scores without improvement
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Of the purchase model on rows it has not learned from."""
-
-    n: int
-    log_loss: float
-    base_log_loss: float  # of the booked share alone
-    calibration_error: float  # mean distance of predicted and booked share, over bins of equal size
-    bins: list[dict[str, float]]
-
-    def as_json(self) -> dict[str, Any]:
-        """As the manifest and the command line show it."""
-        return {
-            "n": self.n,
-            "log_loss": self.log_loss,
-            "base_log_loss": self.base_log_loss,
-            "calibration_error": self.calibration_error,
-            "calibration": self.bins,
-        }
-
-
-def scores_of(pi: np.ndarray, booked: np.ndarray) -> Scores:
-    """Log loss and calibration of predicted chances pi [n] against what happened [n]."""
-    pi = np.clip(pi, 1e-9, 1.0 - 1e-9)
-    loss = -np.log(np.where(booked > 0.5, pi, 1.0 - pi)).mean()
-    share = np.clip(booked.mean(), 1e-9, 1.0 - 1e-9)
-    base = -(share * np.log(share) + (1.0 - share) * np.log(1.0 - share))
-    parts = np.array_split(np.argsort(pi, kind="stable"), min(BINS, len(pi)))
-    bins = [
-        {"predicted": float(pi[part].mean()), "booked": float(booked[part].mean()), "n": len(part)} for part in parts
-    ]
-    error = sum(bin["n"] * abs(bin["predicted"] - bin["booked"]) for bin in bins) / len(pi)
-    return Scores(len(pi), float(loss), float(base), float(error), bins)
+    threads_max: int = 8
+    rows_per_thread: int = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +87,6 @@ def pretrain_pricing(
     bookings_path: CSV or Parquet; None, an empty file or a header alone start from published estimates. device: auto,
     cpu or cuda. changes: any field of PricingConfig. Raises BookingsMalformed, TooManyFeatures, ValueError.
     """
-    from batch.pricing.bookings import no_bookings
-
     begun_s = time.monotonic()
     config = replace(PricingConfig(), **changes)
     device = chosen_device(device)
@@ -157,7 +122,9 @@ def pretrain_from(
         # The net, judged on the tail of the log.
         trunk, metrics = no_trunk(), {"validation": None}
         if len(rows) - held >= config.validation_rows:
-            trunk, metrics = fit_net(rows.taken(slice(0, held)), rows.taken(slice(held, None)), markets, config, device, progress)
+            trunk, metrics = fit_net(
+                rows.taken(slice(0, held)), rows.taken(slice(held, None)), markets, config, device, progress
+            )
             validation = metrics["validation"]
             progress.say(
                 f"validation on the last {validation['n']:,} requests: log loss {validation['log_loss']:.4f} "
@@ -249,6 +216,8 @@ def fit_net(
     alone = fit_markets(rows.market, markets, rows.x, rows.ratio, rows.booked, no_trunk())
     best_loss = scores_of(predicted(alone.theta, tail, no_trunk()), tail.booked).log_loss
     without = best_loss
+    # Threads that wait for each other cost more than they bring where there is little to do.
+    torch.set_num_threads(max(1, min(config.threads_max, len(rows) // config.rows_per_thread)))
     torch.manual_seed(config.seed)
     net = DemandNet(alone.theta, seed=config.seed).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
@@ -289,9 +258,11 @@ def fit_net(
         pace = (step + 1) / (time.monotonic() - began_s)
         left_s = (config.steps - step - 1) / pace
         text = f"step {step + 1} · {pace * len(part[3]):,.0f} rows/s · loss {history[-1]['loss']:.4f}"
-        progress.tell(share=(step + 1) / config.steps, text=f"{text} · validation {scored:.4f} · {duration(left_s)} left")
+        progress.tell(
+            share=(step + 1) / config.steps, text=f"{text} · validation {scored:.4f} · {duration(left_s)} left"
+        )
         waited += 1
-        if scored < best_loss - 1e-5:
+        if scored < best_loss - 1e-4:
             best_loss, trunk, waited = scored, net.trunk(), 0
         if waited >= config.patience:
             break

@@ -168,6 +168,9 @@ class LogWriter:
             self._wire.abort()
             self._wire = None
         self._stop_timer()
+        batch, self._in_flight = self._in_flight, None
+        if batch is not None:
+            self._fail(batch.appends, self._fatal)
         self._fail_all(self._fatal)
 
     async def append(self, payloads: Sequence[bytes]) -> int:

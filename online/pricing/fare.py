@@ -19,6 +19,7 @@ from online.pricing.demand import (
 )
 from online.pricing.features import overlay
 from online.pricing.layout import DIMENSION, Pricing
+from online.pricing.program import bid_price_cents, fluid_bid_price_cents
 from online.tables import Array
 
 LADDER_RUNGS = 24  # of a band without a filed ladder
@@ -78,6 +79,19 @@ def choose_fare(p: Pricing, flight: int, given: Array, at_ms: int, bid_price: fl
         result: int = fares - 1  # every rung is below the seat's worth: the dearest
         return result
     return dispersed(p, market, ladder, fares, best, bid_price, reference)
+
+
+@njit(cache=True)
+def quote(p: Pricing, flight: int, given: Array, at_ms: int, seats_left: int, stale_ms: int) -> tuple[int, float, bool]:
+    """(rung, bid price in cents, whether it is the fluid one) for a request; rung -1: nothing can be quoted.
+
+    The flight's table serves while it is younger than stale_ms; after that, or without one, the fluid bound does.
+    """
+    bid_price = bid_price_cents(p, flight, at_ms, seats_left)
+    fluid = not (bid_price >= 0.0) or at_ms - p.flights.solved_ms[flight] > stale_ms
+    if fluid:
+        bid_price = fluid_bid_price_cents(p, flight, at_ms, seats_left)
+    return choose_fare(p, flight, given, at_ms, bid_price), bid_price, fluid
 
 
 @njit(cache=True)

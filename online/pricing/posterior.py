@@ -5,9 +5,9 @@ An outcome y at a request whose logit has the gradient g at the mean m: the new 
 s = y - sigmoid(logit + g'S g s), the exact mode along S g, so that a wide prior cannot overshoot; then with
 h = pi (1 - pi) at the mode, S <- S - h S g (S g)' / (1 + h g'S g) and the precision grows by h g g'.
 
-Every day precision above the floor fades (stabilised forgetting), a little in all directions and more in the one in which
-markets move: everybody would pay a factor more or less. The covariance is made again from it. Where residuals leave what
-chance allows, most of the precision goes at once.
+Every day precision above the floor fades (stabilised forgetting), a little in all directions and more in the one in
+which markets move: everybody would pay a factor more or less. The covariance is made again from it. Where residuals
+leave what chance allows, most of the precision goes at once.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ from online.pricing.layout import (
 )
 from online.tables import Array
 
-MODE_STEPS = 8  # of Newton's method on a line; it stops changing after four or five
+MODE_STEPS = 64  # of Newton's method on a line; mostly it stands still after four or five
 DAYS_MAX = 4_000  # a longer pause forgets no more
 
 
@@ -94,7 +94,10 @@ def mode(logit: float, variance: float, outcome: float) -> tuple[float, float]:
         else:
             low = s
         step = s - above / (1.0 + variance * pi * (1.0 - pi))
-        s = step if low < step < high else 0.5 * (low + high)
+        step = step if low < step < high else 0.5 * (low + high)
+        if step == s:
+            break
+        s = step
         pi = sigmoid(logit + variance * s)
     return s, pi
 

@@ -40,6 +40,9 @@ from online.tables import Array
 _NODE = np.array(NODE_DAYS)
 _WINDOW = np.array(WINDOW_DAYS)
 REQUESTS_PER_STEP = 0.25
+REQUESTS_PER_STEP_AND_SEAT = 0.004  # where seats are few each request moves what they are worth
+REQUESTS_PER_STEP_MOST = 0.8  # for flights of thousands of requests, where single ones matter less
+STEPS = 1_000  # from how many on steps grow longer
 STEPS_MAX = 4_000
 DEVIATIONS = 6.0  # demand beyond so many standard deviations does not come
 
@@ -193,6 +196,8 @@ def solve_flight(p: Pricing, flight: int, at_ms: int) -> None:
     most = min(most, int(requests + DEVIATIONS * np.sqrt(requests) + 8.0))
     cancels = cancellations_per_day(p, market)
     per_day = flight_weight(p, flight) * market_level(p, market) * flight_factor(p, flight)
+    per_step = min(REQUESTS_PER_STEP, REQUESTS_PER_STEP_AND_SEAT * most)
+    per_step = min(max(requests / STEPS, per_step), REQUESTS_PER_STEP_MOST)
     v = s.value
     d = s.step  # v(n) - v(n-1)
     for n in range(most + 2):
@@ -208,7 +213,7 @@ def solve_flight(p: Pricing, flight: int, at_ms: int) -> None:
             span = earlier - later
             if w + 1 < WINDOWS:
                 span = min(span, max(window_end(w) - later, 1e-6))
-            steps = max(int(np.ceil(rate * span / REQUESTS_PER_STEP)), int(np.ceil(span)))
+            steps = max(int(np.ceil(rate * span / per_step)), int(np.ceil(span)))
             steps = min(max(steps, 1), STEPS_MAX)
             width = span / steps
             expected = rate * width
@@ -227,6 +232,10 @@ def solve_flight(p: Pricing, flight: int, at_ms: int) -> None:
         for k in range(TABLE_SEATS):
             n = seat_node(k)
             if n > most:
+                # A number of seats between two places is read off both: the line goes on through the last row.
+                low = seat_node(k - 1) if k > 0 else 0
+                slope = (d[most] - d[low]) / (most - low) if 0 < low < most else 0.0
+                table[i, k] = np.float32(max(d[most] + slope * (n - most), 0.0))
                 break
             table[i, k] = np.float32(d[n])
     f.value_cents[flight] = v[min(max(f.seats_left[flight], 0), most)]

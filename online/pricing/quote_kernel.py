@@ -3,9 +3,8 @@
 from numba import njit
 
 from online.arithmetic import log, sigmoid
-from online.pricing.fare import choose_fare, set_deviations
+from online.pricing.fare import choose_fare, quote, set_deviations
 from online.pricing.layout import DAY_MS, FARES_MAX, Pricing
-from online.pricing.program import bid_price_cents, fluid_bid_price_cents
 from online.pricing.records import BY_BOUND, BY_MODEL, BY_RULES
 from online.tables import Array
 
@@ -38,21 +37,16 @@ def price(
 ) -> tuple[int, float, int, int]:
     """(fare in cents, bid price, who named it, rows of demand); BY_RULES where the model has no fare to name."""
     f = p.flights
-    bid_price = bid_price_cents(p, flight, at_ms, seats_left)
-    source = BY_MODEL
-    if not bid_price >= 0.0 or at_ms - f.solved_ms[flight] > table_days_max * DAY_MS:
-        bid_price = fluid_bid_price_cents(p, flight, at_ms, seats_left)
-        source = BY_BOUND
+    rung, bid_price, fluid = quote(p, flight, given, at_ms, seats_left, int(table_days_max * DAY_MS))
     if not 0.0 <= bid_price < 1e12:
         return 0, 0.0, BY_RULES, 0
-    rung = choose_fare(p, flight, given, at_ms, bid_price)
     if rung < 0 or rung >= FARES_MAX:
         return 0, bid_price, BY_RULES, 0
     for k in range(f.fares[flight]):
         if not 0.0 <= p.scratch.probability[k] <= 1.0:
             return 0, bid_price, BY_RULES, 0
     rows = tell_demand(p, flight, rung, demand)
-    return f.ladder_cents[flight, rung], bid_price, source, rows
+    return f.ladder_cents[flight, rung], bid_price, BY_BOUND if fluid else BY_MODEL, rows
 
 
 @njit(cache=True)

@@ -14,7 +14,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     exploration: float = 0.1  # standard deviations of the posterior that a market-day's draw strays; 0 is greedy
     keep_per_day: float = 0.99  # of a posterior's precision above its floor, from one day to the next
-    drift_per_day: float = 0.02  # relative change of what everybody would pay that a day may bring
+    drift_per_day: float = 0.015  # relative change of what everybody would pay that a day may bring
     drift_level_decay: float = 0.97  # of the drift statistic, per day
     drift_threshold: float = 4.0  # standard deviations that call a market broken away
     drift_outcomes: float = 60.0  # outcomes that the statistic must stand on
@@ -37,7 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     solves_per_tick: int = 32  # flights that a record of an idle learner solves
     flights_max: int = 65_536
     markets_max: int = 1_024
-    quotes_max: int = 65_536  # newest quotes, which outcomes are matched with
+    quotes_max: int = 16_384  # newest quotes, which outcomes are matched with; silence longer than that teaches nothing
     claims_max: int = 4_194_304  # seats held, booked or cancelled of the flights that are known
 
     def __post_init__(self) -> None:

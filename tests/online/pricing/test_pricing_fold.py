@@ -3,17 +3,22 @@
 import random
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from online.fold import Fold
 from online.frame import COUNTERS
+from online.live import LiveModel
 from online.pricing import selling
+from online.pricing.quote import FareDecider, decided_again
 from online.pricing.records import BOOKED, DECLINED, Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
 from online.pricing.settings import Settings as PricingSettings
+from online.publication import SERVED, Publisher
 from online.records import Act, Begin, Record
 from online.settings import Settings, settings_text
-from online.state import COLUMNS, State
+from online.state import COLUMN_BY_NAME, COLUMNS, State
+from online.views import bind, read_only
 
 SETTINGS = Settings(
     decisions_max=64,
@@ -217,6 +222,27 @@ def test_full_tables_give_back_what_leaves_first() -> None:
     busy = [quote(f"q{k}", "g99", START_MS + k) for k in range(300)]
     state = folded([flight("g99", capacity=9), *busy], settings=SETTINGS)
     assert counted(state)["quotes"] == 300
+
+
+def test_workers_see_flights_fares_and_rules_as_they_are_after_every_publication(tmp_path: Path) -> None:
+    records = [Begin(1, "", 0, settings_text(SETTINGS), 0), *journey(5, 150)]
+    state = State(SETTINGS, None)
+    publisher, fold = Publisher(tmp_path / "shared", state), Fold(state)
+    model = LiveModel(tmp_path / "shared", SETTINGS, None)
+    entries = list(enumerate(records, start=1))
+    for first in range(0, len(entries), 3):
+        fold.entries(entries[first : first + 3])
+        publisher.publish()
+        _, arrays = model.front_arrays()
+        for column in SERVED:
+            assert arrays[column.name].tobytes() == state.arrays[column.name].tobytes(), (first, column.name)
+    views = bind(read_only(state.arrays, COLUMN_BY_NAME), SETTINGS)
+    for name in ("f0", "f3"):
+        asked = {"flight_id": name, "at_ms": START_MS + DAY_MS, "features": {"saturday_stay": 1.0}}
+        record, _ = model.pricing.quote(quote_id="q", received_ms=9, **asked)  # type: ignore[arg-type]
+        decider = FareDecider(SETTINGS.pricing)
+        assert decided_again(views.pricing, views.selling, SETTINGS.pricing, decider, record, "") == record
+    publisher.close()
 
 
 def test_no_two_columns_have_one_name() -> None:
