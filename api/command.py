@@ -150,6 +150,9 @@ def up(
         list[Path] | None, typer.Option(help="Folder that `pretrain` wrote; repeatable, one per domain.")
     ] = None,
     settings: Annotated[Path | None, typer.Option(help="JSON; counts where the log is still empty.")] = None,
+    snapshot_every: Annotated[
+        float, typer.Option(help="Seconds between snapshots.", min=1.0, envvar="PERENNIAL_SNAPSHOT_EVERY")
+    ] = 300.0,
     log_kept: Annotated[
         int,
         typer.Option(
@@ -157,12 +160,6 @@ def up(
             min=1_000,
             envvar="PERENNIAL_LOG_KEPT",
         ),
-    ] = 100_000,
-    snapshot_every: Annotated[
-        float, typer.Option(help="Seconds between snapshots.", min=1.0, envvar="PERENNIAL_SNAPSHOT_EVERY")
-    ] = 300.0,
-    log_kept: Annotated[
-        int, typer.Option(help="Records that stay in the server's memory; older ones are archived in files.", min=1_000)
     ] = 100_000,
     access_log: Annotated[
         bool,

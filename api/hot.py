@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
