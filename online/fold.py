@@ -12,8 +12,9 @@ import numpy as np
 from online.batch import Batch, BatchBuilder, rules
 from online.chance import hash64
 from online.fifo import find, push
-from online.fold_kernel import fold_batch
+from online.fold_kernel import Folded, fold_batch
 from online.frame import ACTS, ITEMS_EVICTED, USERS_EVICTED
+from online.held import hold
 from online.journal import touch
 from online.pricing.fold import PricingFold
 from online.pricing.records import Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
@@ -23,6 +24,7 @@ from online.records import Act, Begin, Decision, Erased, Event, ItemUpsert, Reco
 from online.rows import room
 from online.settings import SLATE_MAX
 from online.state import State
+from online.views import Views
 
 
 class LogForeign(ValueError):
@@ -40,6 +42,9 @@ class Fold:
         self._rules = rules(state.settings)
         self._pricing = PricingFold(state)
         settings = state.settings
+        self._held_views: Views | None = None
+        self._held_batch: Batch | None = None
+        self._held: Any = None
         self._knobs = np.array(
             [settings.attribution_window_s * 1000.0, settings.late_weight, settings.user_budget_per_hour]
         )
@@ -128,7 +133,8 @@ class Fold:
             row = state.add_item(key, record.item_id)
         describe(state.views.catalogue, state.settings, row, record)
         state.describe_item(row, about(record))
-        introduce(state.views.learners, row, state.views.frame.watermark_ms[0])
+        if state.views.frame.learning[0] == 1:
+            introduce(state.views.learners, row, int(state.views.frame.watermark_ms[0]))
         state.arrays["items.last_position"][row] = position
         touch(state.journal.items, row)
         state.views.frame.position[0] = position
@@ -150,7 +156,7 @@ class Fold:
             state.ensure("items", builder.length - first + slots)
             known = state.count("items")
             free = int(state.views.items.freed[0])
-            first = fold_batch(first, builder.length, *self.arguments(builder.batch))
+            first = fold_batch(first, builder.length, self.held(builder.batch))
             self._name_new_items(known, free)
             if first < builder.length:
                 # The kernel stopped before a record that may need more rows than there are.
@@ -160,29 +166,31 @@ class Fold:
                     self._make_room_for_slate()
         builder.clear()
 
-    def arguments(self, batch: Batch) -> tuple[Any, ...]:
-        """What `fold_batch` takes after the rows to fold: the state as it lies now, the batch, and the rules.
-
-        Good until an array of the state is replaced.
-        """
+    def held(self, batch: Batch) -> Any:
+        """What `fold_batch` takes: the state as it lies, the batch, and the rules. Good until an array is replaced."""
         state, views = self.state, self.state.views
-        return (
-            views.frame,
-            views.seen,
-            views.users,
-            views.items,
-            state.arrays["users.last_position"],
-            state.arrays["users.budget"],
-            state.arrays["users.budget_at_ms"],
-            state.arrays["items.last_position"],
-            views.decisions,
-            views.slots,
-            views.learners,
-            state.journal,
-            batch,
-            self._rules,
-            self._knobs,
-        )
+        if views is not self._held_views or batch is not self._held_batch:
+            self._held_views, self._held_batch = views, batch
+            self._held = hold(
+                Folded(
+                    frame=views.frame,
+                    seen=views.seen,
+                    users=views.users,
+                    items=views.items,
+                    users_last_position=state.arrays["users.last_position"],
+                    users_budget=state.arrays["users.budget"],
+                    users_budget_at_ms=state.arrays["users.budget_at_ms"],
+                    items_last_position=state.arrays["items.last_position"],
+                    decisions=views.decisions,
+                    slots=views.slots,
+                    learners=views.learners,
+                    journal=state.journal,
+                    batch=batch,
+                    rules=self._rules,
+                    knobs=self._knobs,
+                )
+            )
+        return self._held
 
     def _make_room_for_slate(self) -> None:
         state = self.state

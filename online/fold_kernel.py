@@ -1,6 +1,6 @@
 """The fold's inner loop: a micro-batch of records, one by one, in place, in fixed-order arithmetic (law 2)."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -139,28 +139,47 @@ def remember_decision(
         frame.counters[UNKNOWN_USERS] += 1
 
 
+class Folded(NamedTuple):
+    """Everything that folding a micro-batch reads and writes."""
+
+    frame: Frame
+    seen: Fifo
+    users: Rows
+    items: Rows
+    users_last_position: Any
+    users_budget: Any
+    users_budget_at_ms: Any
+    items_last_position: Any
+    decisions: Decisions
+    slots: Slots
+    learners: Learners
+    journal: Journal
+    batch: Batch
+    rules: Rules
+    knobs: Any  # [attribution window ms, late weight, user budget per hour]
+
+
 @njit(cache=True)
-def fold_batch(
-    first: int,
-    last: int,
-    frame: Frame,
-    seen: Fifo,
-    users: Rows,
-    items: Rows,
-    users_last_position: Any,
-    users_budget: Any,
-    users_budget_at_ms: Any,
-    items_last_position: Any,
-    decisions: Decisions,
-    slots: Slots,
-    learners: Learners,
-    journal: Journal,
-    batch: Batch,
-    rules: Rules,
-    knobs: Any,
-) -> int:
+def fold_batch(first: int, last: int, held: Any) -> int:
     """Fold records first … last - 1 of the batch, in place; the number of the one that it stopped before, because a
-    table has no room for it, or `last`. knobs: [attribution window ms, late weight, user budget per hour]."""
+    table has no room for it, or `last`. held: a Folded, held (`online.held`)."""
+    (
+        frame,
+        seen,
+        users,
+        items,
+        users_last_position,
+        users_budget,
+        users_budget_at_ms,
+        items_last_position,
+        decisions,
+        slots,
+        learners,
+        journal,
+        batch,
+        rules,
+        knobs,
+    ) = held.value
     window_ms = int(knobs[0])
     for b in range(first, last):
         kind = batch.kind[b]

@@ -11,7 +11,7 @@ from numba.experimental import structref
 
 
 @structref.register
-class HeldType(types.StructRef):  # type: ignore[misc]
+class HeldType(types.StructRef):
     """numba's type of `Held`."""
 
 

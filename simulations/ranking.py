@@ -93,7 +93,7 @@ def rank_of(scores: Any, count: int, target: int, pool: Any, pooled: int, shown:
 
 @njit(cache=True)
 def rank_and_fold(
-    fold_arguments: Any,
+    folded: Any,
     learners: Learners,
     still: Learners,
     both: bool,
@@ -167,7 +167,7 @@ def rank_and_fold(
                     place = rank_of(scores, count, target, pool, pooled, frozen_shown)
                     if not hopeless:
                         frozen_rank[out] = place
-        if fold_batch(b, b + 1, *fold_arguments) != b + 1:
+        if fold_batch(b, b + 1, folded) != b + 1:
             return b
         before[x] = last_of[user[x]]
         last_of[user[x]] = x

@@ -76,7 +76,7 @@ class Runner:
         learners = views.learners
         still = learners if self.users_then is None else learners._replace(users=self.users_then)
         reached = rank_and_fold(
-            self.fold.arguments(self.builder.batch),
+            self.fold.held(self.builder.batch),
             learners,
             still,
             self.users_then is not None,

@@ -52,6 +52,7 @@ UNITS = 24  # of the rescorer's hidden layer
 NEWEST = 64  # items that count as new
 CELLS_MAX = 512  # see `online.recommendation.cells`
 LISTED_MAX = 1_024  # candidates of one ranking
+FOUND_MAX = 1 << 16  # items looked at to find them
 
 EXPERTS = ("popularity", "taste", "item", "response", "next", "around", "context", "new", "together")
 E_POPULARITY, E_TASTE, E_ITEM, E_RESPONSE, E_NEXT, E_AROUND, E_CONTEXT, E_NEW, E_TOGETHER = range(len(EXPERTS))
@@ -164,7 +165,8 @@ class Scratch(NamedTuple):
     used: Array  # i8 [1] touched items
     backbone: Array  # f4
     listed: Array  # i4 [LISTED_MAX]
-    tasted: Array  # i4 [LISTED_MAX]
+    found: Array  # i4 [FOUND_MAX]
+    best: Array  # i4 [LISTED_MAX]
     near: Array  # f4 [CELLS_MAX]
     nearest: Array  # i4 [CELLS_MAX]
     candidate: Array  # i4 [CANDIDATES_MAX]

@@ -13,8 +13,16 @@ from numba import njit
 
 from online.recommendation.catalogue import Catalogue
 from online.recommendation.cells import probed
-from online.recommendation.codes import agreement, encode
-from online.recommendation.layout import F_TASTE, POPULARITIES, TOP, Learners
+from online.recommendation.codes import encode
+from online.recommendation.layout import (
+    DIMENSION,
+    F_TASTE,
+    POPULARITIES,
+    TOP,
+    CellArrays,
+    Learners,
+    Scratch,
+)
 from online.recommendation.score import first_look, gather, has_taste, score_few
 
 SHORTLIST = 64  # items that are scored exactly, at least
@@ -35,15 +43,19 @@ class Open(NamedTuple):
 
 
 @njit(cache=True)
-def is_open(rows: Open, row: int, at_ms: int, stamp: int) -> bool:
-    """Whether the item in `row` is there, for sale at `at_ms`, and not excluded."""
-    return (
-        rows.stamps[row] != stamp
-        and rows.key[row] != 0
-        and rows.key[row] == rows.scored_key[row]
-        and rows.catalogue.available_from_ms[row] <= at_ms
-        and at_ms < rows.catalogue.available_until_ms[row]
-    )
+def keep_open(rows: Open, listed: np.ndarray, size: int, at_ms: int, stamp: int) -> int:
+    """Of listed[:size] keep those that are there, for sale at `at_ms`, and not excluded; how many. Their order stays."""
+    stamps, key, scored_key = rows.stamps, rows.key, rows.scored_key
+    since, until = rows.catalogue.available_from_ms, rows.catalogue.available_until_ms
+    kept = 0
+    for k in range(size):
+        row = listed[k]
+        if stamps[row] == stamp or key[row] == 0 or key[row] != scored_key[row]:
+            continue
+        if since[row] <= at_ms and at_ms < until[row]:
+            listed[kept] = row
+            kept += 1
+    return kept
 
 
 @njit(cache=True)
@@ -101,54 +113,87 @@ def sort_rows(scores: np.ndarray, pool: np.ndarray, size: int) -> None:
 
 
 @njit(cache=True)
+def best_of(scores: np.ndarray, listed: np.ndarray, size: int, pool: np.ndarray, most: int, held: int) -> int:
+    """Offer listed[:size] to the best `most` in pool, of which there are `held`; how many there are then."""
+    for k in range(size):
+        held = offer(scores, pool, most, held, listed[k])
+    return held
+
+
+@njit(cache=True)
+def _remembered(scratch: Scratch, count: int, scores: np.ndarray) -> int:
+    """What the memories brought up, into scratch.found, with its part of the mixture as the score; how many."""
+    touched, sparse, found = scratch.touched, scratch.sparse, scratch.found
+    size = 0
+    for at in range(scratch.used[0]):
+        row = touched[at]
+        if row < count:
+            scores[row] = sparse[at]
+            found[size] = row
+            size += 1
+    return size
+
+
+@njit(cache=True)
+def _tasted(
+    cells: CellArrays, scratch: Scratch, query: np.ndarray, code: np.ndarray, step: np.ndarray, count: int, scores: Any
+) -> int:
+    """Items of the cells that the query points to, into scratch.found, scored by their codes; how many."""
+    found, mine = scratch.found, scratch.query_code[0]
+    start, rows = cells.start, cells.row
+    size = 0
+    for at in range(probed(cells.centre, query, scratch.near, scratch.nearest)):
+        cell = scratch.nearest[at]
+        for place in range(start[cell], start[cell + 1]):
+            row = rows[place]
+            if row < count and size < found.shape[0]:
+                total = np.int32(0)
+                for k in range(DIMENSION):
+                    total += np.int32(mine[k]) * np.int32(code[row, k])
+                scores[row] = step[row] * np.float32(total)
+                found[size] = row
+                size += 1
+    return size
+
+
+@njit(cache=True)
 def _listed(
     learners: Learners, rows: Open, stamp: int, user: int, at_ms: int, tasteful: bool, count: int, scores: np.ndarray
 ) -> int:
-    """The experts' best open items among rows 0 … count - 1, each once, into scratch.listed; how many. After `gather`.
-
-    Popular and new items are listed open or not: there are few of them.
-    """
+    """The experts' best open items among rows 0 … count - 1, each once, into scratch.listed; how many."""
     items, mixing, scratch = learners.items, learners.mixing, learners.scratch
-    listed, seen = scratch.listed, scratch.seen
+    found, best, listed, seen = scratch.found, scratch.best, scratch.listed, scratch.seen
+    top, newest = mixing.top, mixing.newest
     scratch.stamps[0] += 1
     now = scratch.stamps[0]
-    size = 0
-    for at in range(scratch.used[0]):
-        row = scratch.touched[at]
-        if row < count and is_open(rows, row, at_ms, stamp):
-            scores[row] = scratch.sparse[at]
-            size = offer(scores, listed, FROM_MEMORY, size, row)
+    many = keep_open(rows, found, _remembered(scratch, count, scores), at_ms, stamp)
+    size = best_of(scores, found, many, listed, FROM_MEMORY, 0)
     for at in range(size):
         seen[listed[at]] = now
+    if tasteful:
+        many = _tasted(learners.cells, scratch, learners.users.query[user], items.code, items.code_step, count, scores)
+        many = keep_open(rows, found, many, at_ms, stamp)
+        many = best_of(scores, found, many, best, FROM_TASTE, 0)
+        for at in range(many):
+            if seen[best[at]] != now:
+                seen[best[at]] = now
+                listed[size] = best[at]
+                size += 1
+    first = size
     for h in range(POPULARITIES):
         for k in range(TOP):
-            row = mixing.top[h, k]
+            row = top[h, k]
             if 0 <= row < count and seen[row] != now:
                 seen[row] = now
                 listed[size] = row
                 size += 1
-    for k in range(mixing.newest.shape[0]):
-        row = mixing.newest[k]
+    for k in range(newest.shape[0]):
+        row = newest[k]
         if 0 <= row < count and seen[row] != now:
             seen[row] = now
             listed[size] = row
             size += 1
-    if not tasteful:
-        return size
-    cells = learners.cells
-    query, tasted = learners.users.query[user], scratch.tasted
-    many = 0
-    for at in range(probed(cells.centre, query, scratch.near, scratch.nearest)):
-        cell = scratch.nearest[at]
-        for place in range(cells.start[cell], cells.start[cell + 1]):
-            row = cells.row[place]
-            if row < count and seen[row] != now and is_open(rows, row, at_ms, stamp):
-                scores[row] = items.code_step[row] * np.float32(agreement(scratch.query_code[0], items.code[row]))
-                many = offer(scores, tasted, FROM_TASTE, many, row)
-    for at in range(many):
-        listed[size] = tasted[at]
-        size += 1
-    return size
+    return first + keep_open(rows, listed[first:], size - first, at_ms, stamp)
 
 
 @njit(cache=True)
@@ -178,25 +223,26 @@ def rank(
     if tasteful:
         encode(learners.users.query, user, scratch.query_code, scratch.query_step, 0)
         by_taste = scratch.weight[F_TASTE] * scratch.query_step[0]
+    listed = scratch.listed
     size = 0
-    if restricted:
-        for k in range(given.shape[0]):
-            row = given[k]
-            if 0 <= row < count and is_open(rows, row, at_ms, stamp):
-                scores[row] = first_look(learners, row, by_taste)
-                size = offer(scores, pool, most, size, row)
-    elif count > ALL_UP_TO:
-        for k in range(_listed(learners, rows, stamp, user, at_ms, tasteful, count, scores)):
-            row = scratch.listed[k]
-            if is_open(rows, row, at_ms, stamp):
-                scores[row] = first_look(learners, row, by_taste)
-                size = offer(scores, pool, most, size, row)
-    if size < most and not restricted:
+    if not restricted and count > ALL_UP_TO:
+        many = _listed(learners, rows, stamp, user, at_ms, tasteful, count, scores)
+        first_look(learners, listed, many, by_taste, scores)
+        size = best_of(scores, listed, many, pool, most, 0)
+    if size < most:
+        # The request's own candidates, or all items, a listful at a time.
         size = 0
-        for row in range(count):
-            if is_open(rows, row, at_ms, stamp):
-                scores[row] = first_look(learners, row, by_taste)
-                size = offer(scores, pool, most, size, row)
+        whole = given.shape[0] if restricted else count
+        for start in range(0, whole, listed.shape[0]):
+            many = 0
+            for k in range(start, min(start + listed.shape[0], whole)):
+                row = given[k] if restricted else k
+                if 0 <= row < count:
+                    listed[many] = row
+                    many += 1
+            many = keep_open(rows, listed, many, at_ms, stamp)
+            first_look(learners, listed, many, by_taste, scores)
+            size = best_of(scores, listed, many, pool, most, size)
     score_few(learners, user, pool, size, scores)
     sort_rows(scores, pool, size)
     return size

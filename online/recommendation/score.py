@@ -20,7 +20,6 @@ a microsecond.
 import numpy as np
 from numba import njit
 
-from online.recommendation.codes import agreement
 from online.recommendation.context import context_rows
 from online.recommendation.layout import (
     CONTEXT_PLACES,
@@ -45,6 +44,7 @@ from online.recommendation.layout import (
     S_NEXT_SLOW,
     SHARES,
     SPARSE,
+    UNITS,
     Learners,
 )
 from online.recommendation.memory import bring, share_of_one
@@ -186,23 +186,33 @@ def product(query: np.ndarray, user: int, vectors: np.ndarray, item: int, lanes:
 
 
 @njit(cache=True)
-def first_look(learners: Learners, row: int, by_taste: np.float32) -> np.float32:
-    """What an item scores but for its shares one by one and the network, the taste by codes. After `gather`.
+def first_look(learners: Learners, rows: np.ndarray, count: int, by_taste: np.float32, scores: np.ndarray) -> None:
+    """scores[row] of rows[:count]: all but what shares say one by one, and the network; the taste by codes.
 
-    by_taste: the weight of the taste times the step of the query's code, which stands in scratch.
+    After `gather`. by_taste: the weight of the taste times the step of the query's code, which stands in scratch.
     """
     items, scratch = learners.items, learners.scratch
-    heat, popular, trust, weight = items.heat, scratch.popular, scratch.trust, scratch.weight
-    mixture = ZERO
+    heat, response, bias, code, code_step = items.heat, items.response, items.bias, items.code, items.code_step
+    mark, sparse, query = scratch.mark, scratch.sparse, scratch.query_code[0]
+    by_mixture, by_response = scratch.weight[F_MIXTURE] * LN2, scratch.weight[F_RESPONSE]
+    trusted = np.empty(POPULARITIES, np.float32)
     for h in range(POPULARITIES):
-        mixture += trust[h] * (heat[row, h] * popular[h])
-    at = scratch.mark[row]
-    if at >= 0:
-        mixture += scratch.sparse[at]
-    score = weight[F_MIXTURE] * (LN2 * log2_plain(ONE + mixture * FLOOR)) + weight[F_RESPONSE] * items.response[row]
-    if by_taste != ZERO:
-        score += (by_taste * items.code_step[row]) * np.float32(agreement(scratch.query_code[0], items.code[row]))
-    return np.float32(score + items.bias[row])
+        trusted[h] = scratch.trust[h] * scratch.popular[h]
+    for k in range(count):
+        row = rows[k]
+        mixture = ZERO
+        for h in range(POPULARITIES):
+            mixture += trusted[h] * heat[row, h]
+        at = mark[row]
+        if at >= 0:
+            mixture += sparse[at]
+        score = by_mixture * log2_plain(ONE + mixture * FLOOR) + by_response * response[row]
+        if by_taste != ZERO:
+            total = np.int32(0)
+            for d in range(DIMENSION):
+                total += np.int32(query[d]) * np.int32(code[row, d])
+            score += (by_taste * code_step[row]) * np.float32(total)
+        scores[row] = score + bias[row]
 
 
 @njit(cache=True)
@@ -252,37 +262,39 @@ def combined(features: np.ndarray, weight: np.ndarray) -> np.float32:
 @njit(cache=True)
 def score_few(learners: Learners, user: int, rows: np.ndarray, count: int, scores: np.ndarray) -> None:
     """scores[row] of items rows[:count], exactly, after `gather` of the same moment. At most CANDIDATES_MAX rows."""
-    scratch = learners.scratch
-    features = scratch.candidate_feature
+    scratch, bias = learners.scratch, learners.items.bias
+    features, units, weight = scratch.candidate_feature, scratch.units, scratch.weight
+    inner, start, outer = scratch.inner, scratch.start, scratch.outer
     features_of(learners, user, rows, count, has_taste(learners, user), scratch.candidate_share, features)
     for c in range(count):
-        score = combined(features[c], scratch.weight) + learners.items.bias[rows[c]]
-        scores[rows[c]] = score + corrected(features[c], scratch.inner, scratch.start, scratch.outer, scratch.units[c])
+        score = combined(features[c], weight) + bias[rows[c]]
+        scores[rows[c]] = score + corrected(features[c], inner, start, outer, units[c])
 
 
 @njit(cache=True)
-def explain_few(learners: Learners, c: int, row: int, terms: np.ndarray) -> None:
-    """terms: f4 [EXPERTS], what each expert adds to the score of the c-th row given to `score_few`; their sum is the
-    score but for rounding.
+def explain_few(learners: Learners, rows: np.ndarray, count: int, terms: np.ndarray) -> None:
+    """terms: f4 [>= count, EXPERTS], what each expert adds to the scores of the rows given to `score_few`; their sum is
+    the score but for rounding.
 
     The mixture's logarithm is divided among the experts by their parts in the mixture.
     """
-    scratch = learners.scratch
-    shares, features = scratch.candidate_share[c], scratch.candidate_feature[c]
-    weight, trust = scratch.weight, scratch.trust
-    for e in range(terms.shape[0]):
-        terms[e] = ZERO
-    mixture = ZERO
-    for k in range(SHARES):
-        mixture += trust[k] * shares[k]
-    whole = weight[F_MIXTURE] * features[F_MIXTURE]
-    for k in range(SHARES):
-        part = whole * (trust[k] * shares[k] / mixture) if mixture > ZERO else ZERO
-        terms[EXPERT_OF_SHARE[k]] += part + weight[k] * features[k]
-    terms[E_TASTE] = weight[F_TASTE] * features[F_TASTE]
-    terms[E_ITEM] = learners.items.bias[row]
-    terms[E_RESPONSE] = weight[F_RESPONSE] * features[F_RESPONSE]
-    together = ZERO
-    for j in range(scratch.outer.shape[0]):
-        together += scratch.outer[j] * scratch.units[c, j]
-    terms[E_TOGETHER] = together + weight[F_AGE] * features[F_AGE]
+    scratch, bias = learners.scratch, learners.items.bias
+    weight, trust, outer, units = scratch.weight, scratch.trust, scratch.outer, scratch.units
+    shares, features = scratch.candidate_share, scratch.candidate_feature
+    for c in range(count):
+        for e in range(terms.shape[1]):
+            terms[c, e] = ZERO
+        mixture = ZERO
+        for k in range(SHARES):
+            mixture += trust[k] * shares[c, k]
+        whole = weight[F_MIXTURE] * features[c, F_MIXTURE]
+        for k in range(SHARES):
+            part = whole * (trust[k] * shares[c, k] / mixture) if mixture > ZERO else ZERO
+            terms[c, EXPERT_OF_SHARE[k]] += part + weight[k] * features[c, k]
+        terms[c, E_TASTE] = weight[F_TASTE] * features[c, F_TASTE]
+        terms[c, E_ITEM] = bias[rows[c]]
+        terms[c, E_RESPONSE] = weight[F_RESPONSE] * features[c, F_RESPONSE]
+        together = ZERO
+        for j in range(UNITS):
+            together += outer[j] * units[c, j]
+        terms[c, E_TOGETHER] = together + weight[F_AGE] * features[c, F_AGE]

@@ -90,9 +90,9 @@ def decide_slate(
         scores, pool, pooled, rows.catalogue, caps, n, exploration, seed, decision, out.rows, out.propensities
     )
     score_few(learners, user_row, out.rows, filled, scores)
-    terms = np.empty(len(EXPERTS), np.float32)
+    terms = np.empty((filled, len(EXPERTS)), np.float32)
+    explain_few(learners, out.rows, filled, terms)
     for k in range(filled):
         out.scores[k] = scores[out.rows[k]]
-        explain_few(learners, k, out.rows[k], terms)
-        _largest(terms, out.experts[k], out.parts[k])
+        _largest(terms[k], out.experts[k], out.parts[k])
     return filled

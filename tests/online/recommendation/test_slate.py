@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online.recommendation.catalogue import GROUPS_MAX, NEVER_MS, Catalogue
-from online.recommendation.ranking import Open, is_open, offer, sort_rows
+from online.recommendation.ranking import Open, keep_open, offer, sort_rows
 from online.recommendation.slate import EXPLORED_MAX, choice_weights, pick_slate
 from online.settings import CAPS_MAX
 
@@ -94,8 +94,10 @@ def test_only_items_that_are_there_and_available_may_be_shown() -> None:
     items.available_from_ms[1], items.available_until_ms[2] = 101, 100
     live, known = np.array([9, 9, 9, 0, 7, 9], np.uint64), np.array([9, 9, 9, 0, 9, 9], np.uint64)
     rows = Open(items, live, known, np.array([0, 0, 0, 0, 0, 3]))
-    assert [is_open(rows, row, 100, 3) for row in range(6)] == [True, False, False, False, False, False]
-    assert is_open(rows, 5, 100, 4)
+    listed = np.arange(6)
+    assert listed[: keep_open(rows, listed, 6, 100, 3)].tolist() == [0]
+    listed = np.arange(6)
+    assert listed[: keep_open(rows, listed, 6, 100, 4)].tolist() == [0, 5]
 
 
 def test_greedy_without_exploration_is_the_top_with_certainty() -> None:
