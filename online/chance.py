@@ -7,6 +7,7 @@ probability of 3e-8; they would then be one user or one item.
 as 1, 2, 3", SC 2011. Integer arithmetic alone, so it is exact on any machine.
 """
 
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -20,6 +21,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
 
+@lru_cache(maxsize=1 << 16)  # the ids of the hour come again and again
 def hash64(text: str) -> int:
     """The fold's key of an id: BLAKE2b with 8 bytes, never 0 (0 marks an empty slot).
 

@@ -295,11 +295,10 @@ class LiveModel:
     def _learn_ids(self, views: Views, rows: list[int]) -> None:
         """Keep the texts of the items' ids, as far as they are new or were given to another item."""
         ids, keys = self._item_ids, self._item_keys
-        for row in rows:
+        for row, key in zip(rows, views.items.key[rows].tolist(), strict=True):
             while row >= len(ids):
                 ids.append("")
                 keys.append(0)
-            key = int(views.items.key[row])
             if keys[row] != key:
                 ids[row] = read_text(views.id_text, row)
                 keys[row] = key

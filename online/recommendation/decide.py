@@ -18,7 +18,7 @@ from online.recommendation.arrays import EXPERTS
 from online.recommendation.layout import CANDIDATES_MAX, Learners
 from online.recommendation.ranking import BEYOND, SHORTLIST, Open
 from online.recommendation.slate_kernel import Shown, Sight, decide_slate
-from online.records import BECAUSE_TERMS, NO_BECAUSE, Decision, pack_because, pack_floats, unpack_because
+from online.records import BECAUSE_TERMS, NO_BECAUSE, Decision, pack_because, pack_floats
 from online.rows import find_row
 from online.settings import CONTEXT_FEATURES_MAX, SLATE_MAX, Settings
 from online.state import COLUMN_BY_NAME, State
@@ -118,7 +118,8 @@ class Slate(NamedTuple):
             staleness_ms=staleness_ms,
             client=client,
         )
-        return record, recommended(ids, scores, propensities, unpack_because(because))
+        terms = [list(zip(*pair, strict=True)) for pair in zip(self.experts.tolist(), self.parts.tolist(), strict=True)]
+        return record, recommended(ids, scores, propensities, terms + [[]] * len(self.unknown))
 
 
 def recommended(

@@ -44,7 +44,7 @@ class Open(NamedTuple):
 
 @njit(cache=True)
 def keep_open(rows: Open, listed: np.ndarray, size: int, at_ms: int, stamp: int) -> int:
-    """Of listed[:size] keep those that are there, for sale at `at_ms`, and not excluded; how many. Their order stays."""
+    """Of listed[:size] keep those that are there, for sale at `at_ms`, and not excluded, in their order; how many."""
     stamps, key, scored_key = rows.stamps, rows.key, rows.scored_key
     since, until = rows.catalogue.available_from_ms, rows.catalogue.available_until_ms
     kept = 0
