@@ -11,6 +11,7 @@ reads the log through `ArchivedLog` sees one sequence, wherever its records lie.
 import io
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -66,7 +67,7 @@ class Archive:
                 found = msgspec.json.decode(content, type=tuple[Segment, ...])
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise ArchiveCorrupt(path, expected="a list of segments", actual=str(error)) from error
-            for before, after in zip(found, found[1:], strict=False):
+            for before, after in pairwise(found):
                 if after.first != before.last + 1:
                     raise ArchiveCorrupt(path, expected=f"position {before.last + 1} next", actual=str(after.first))
             if found and found[0].first != 1:
