@@ -154,7 +154,12 @@ def up(
         float, typer.Option(help="Seconds between snapshots.", min=1.0, envvar="PERENNIAL_SNAPSHOT_EVERY")
     ] = 300.0,
     log_kept: Annotated[
-        int, typer.Option(help="Records that stay in the server's memory; older ones are archived in files.", min=1_000)
+        int,
+        typer.Option(
+            help="Records that stay in the server's memory; older ones are archived in files.",
+            min=1_000,
+            envvar="PERENNIAL_LOG_KEPT",
+        ),
     ] = 100_000,
     access_log: Annotated[
         bool,

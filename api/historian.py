@@ -15,6 +15,7 @@ from api.problems import Problem
 _LAUNCH = Path(__file__).resolve().parent.parent / "online" / "log" / "launch.py"
 _LINE_MAX = 64 * 1024 * 1024
 _PATIENCE_S = 600.0  # a long log is folded for minutes
+_IDLE_S = 300.0  # it keeps a state in memory for the next question: not for ever
 
 log = structlog.get_logger("perennial.historian")
 
@@ -26,16 +27,20 @@ class Historian:
         self._command = ["-m", "api.past", "--home", str(home), "--log-url", log_url]
         self._process: asyncio.subprocess.Process | None = None
         self._asking = asyncio.Lock()
+        self._idle: asyncio.TimerHandle | None = None
 
     async def ask(self, question: str, **arguments: Any) -> Any:
         """The answer. Raises Problem: history_refused with the reason, log_unavailable where nothing came back."""
         async with self._asking:
+            if self._idle is not None:
+                self._idle.cancel()
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     reply = await self._exchange({"ask": question, "arguments": arguments})
             except BaseException:
                 await self.close()  # what it would still say would answer the next question
                 raise
+            self._idle = asyncio.get_running_loop().call_later(_IDLE_S, self._let_go)
         if "answer" in reply:
             return reply["answer"]
         if "refused" in reply:
@@ -76,8 +81,15 @@ class Historian:
             )
         return self._process
 
+    def _let_go(self) -> None:
+        """Nobody has asked for a while: give its memory back. The next question starts another."""
+        if not self._asking.locked() and self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
     async def close(self) -> None:
         """End the process."""
+        if self._idle is not None:
+            self._idle.cancel()
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

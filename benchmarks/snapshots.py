@@ -134,7 +134,7 @@ def main() -> None:
             f"{options.users // 100} users with one event more (1 %): {part.bytes / 1e6:.2f} MB, "
             f"{part.bytes / whole.bytes:.1%} of the whole, {statistics.median(parts) * 1e3:.0f} ms beside the fold"
         )
-        lean = [sys.executable, __file__, "--pause", f"{folder}/0", "--snapshot", whole.id]
+        lean = [sys.executable, __file__, "--pause", f"{folder}/{ROUNDS - 1}", "--snapshot", whole.id]
         print(subprocess.run(lean, check=True, capture_output=True, text=True).stdout.strip())
         print(f"loading that difference and its base, every byte verified: {loads * 1e3:.0f} ms")
         history = History(Records([encode(record) for record in records]), lambda _: None, snapshots=Path(folder) / "0")

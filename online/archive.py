@@ -9,9 +9,9 @@ reads the log through `ArchivedLog` sees one sequence, wherever its records lie.
 """
 
 import io
-import itertools
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -35,12 +35,13 @@ class ArchiveCorrupt(LogError):
 
 
 class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One file: positions first … last, and the chain's digest after it."""
+    """One file: positions first … last, the chain's digest after it, and the file's own."""
 
     first: int
     last: int
     file: str
     digest: str
+    blake3: str
 
 
 class Archive:
@@ -66,7 +67,7 @@ class Archive:
                 found = msgspec.json.decode(content, type=tuple[Segment, ...])
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise ArchiveCorrupt(path, expected="a list of segments", actual=str(error)) from error
-            for before, after in itertools.pairwise(found):
+            for before, after in pairwise(found):
                 if after.first != before.last + 1:
                     raise ArchiveCorrupt(path, expected=f"position {before.last + 1} next", actual=str(after.first))
             if found and found[0].first != 1:
@@ -146,6 +147,8 @@ class Archive:
             return known
         path = self.folder / segment.file
         content = path.read_bytes() if path.exists() else b""
+        if (found := blake3(content).hexdigest()) != segment.blake3:
+            raise ArchiveCorrupt(path, expected=segment.blake3, actual=found if content else "no file")
         try:
             records = _from_parquet(content)
         except (OSError, ValueError, KeyError) as error:
@@ -162,8 +165,9 @@ class Archive:
         digest = _chained(before, first, records)
         last = first + len(records) - 1
         name = f"{first:012d}-{last:012d}-{digest[:16]}.parquet"
-        write_durably(self.folder / name, _to_parquet(first, records))
-        return Segment(first, last, name, digest)
+        content = _to_parquet(first, records)
+        write_durably(self.folder / name, content)
+        return Segment(first, last, name, digest, blake3(content).hexdigest())
 
     def _write_chain(self, segments: tuple[Segment, ...]) -> None:
         """The new list counts from here on; files that it does not name are removed."""

@@ -15,8 +15,10 @@ from online.records import Act, Begin, Record, decode
 from online.settings import Settings, read_settings
 from online.snapshot import Snapshot, SnapshotCorrupt, SnapshotForeign, load_snapshot, newest_first
 from online.state import State
+from online.tables import Arrays
 
 READ_MAX = 1024
+NEAR = 2_000  # records that are sooner folded than a snapshot is looked for and read
 _ACT = b"\xa2a1"  # the tag of an act behind the one byte of its array's length
 Progress = Callable[[int], None]
 
@@ -41,6 +43,13 @@ class Place(NamedTuple):
     state: State
     lineage: Lineage
     snapshot: Snapshot | None = None  # that it was built on
+
+
+class Kept(NamedTuple):
+    """A copy of a state that was passed, to go on from it once more."""
+
+    lineage: Lineage
+    arrays: Arrays
 
 
 def artifacts_of(home: Path, *known: Artifact) -> Callable[[str], Artifact | None]:
@@ -75,6 +84,7 @@ class History:
         self.settings: Settings = read_settings(first.settings)
         self.lineages = Lineages(first.artifact_id)
         self.scanned = 0  # acts up to here are known
+        self.kept: list[Kept] = []
         self.passed_over: list[str] = []  # snapshots that were not what their manifests say
         self._take_known_acts()
 
@@ -175,9 +185,13 @@ class History:
                 progress(reached)
         return Place(state, lineage, place.snapshot)
 
+    def keep(self, lineage: Lineage, state: State) -> None:
+        """Keep a copy of a state in memory."""
+        self.kept.append(Kept(lineage, {name: array.copy() for name, array in state.canonical()}))
+
     def _nearest(self, lineage: Lineage, near: Place | None) -> Place:
         reached = near.lineage.last if near is not None and near.lineage.begins(lineage) else -1
-        if self.snapshots is not None:
+        if self.snapshots is not None and (reached < 0 or lineage.last - reached > NEAR):
             usable = [
                 found
                 for found in newest_first(self.snapshots)
@@ -191,6 +205,12 @@ class History:
                     continue
                 state.views.frame.position[0] = snapshot.lineage.last
                 return Place(state, snapshot.lineage, snapshot)
+        if kept := [one for one in self.kept if one.lineage.begins(lineage) and one.lineage.last > reached]:
+            best = max(kept, key=lambda one: one.lineage.last)
+            state = self.empty(best.lineage.artifact_id)
+            state.load(best.arrays)
+            state.views.frame.position[0] = best.lineage.last
+            return Place(state, best.lineage)
         if near is not None and reached >= 0:
             near.state.views.frame.position[0] = near.lineage.last
             return near

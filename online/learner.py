@@ -248,6 +248,8 @@ class Learner:
 
         Only where this process has one thread: a copy would have locks that nobody lets go.
         """
+        if self.state.position == self._last_snapshot:
+            return
         if self._snapshotting and os.waitpid(self._snapshotting, os.WNOHANG)[0] == 0:
             return  # the one before is not through yet
         self._snapshotting = 0

@@ -185,6 +185,17 @@ class Lineages:
         changed_at, lineage = next(change for change in reversed(self._changes) if change[0] <= position)
         return lineage.grown(changed_at + 1, position)
 
+    def branches(self) -> set[int]:
+        """Positions whose states later acts go on from: who folds the log from its beginning keeps them."""
+        found = set()
+        for position, lineage in self._changes[1:]:
+            ends = {end for s in lineage.segments for end in (s.last, s.first - 1) if 0 < end < position}
+            for end in sorted(ends, reverse=True):
+                if self.at(end).begins(lineage):
+                    found.add(end)
+                    break
+        return found
+
     def note(self, position: int, act: Act) -> Lineage | None:
         """Take the next act. The lineage that an act on the past begins, None for all others."""
         lineage = None

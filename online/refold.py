@@ -22,14 +22,20 @@ def refolded(
     Folded from the log alone, without any snapshot, the acts that changed its past among it. Raises LogForeign where
     the log does not begin, or ends too early.
     """
+    asked = sorted(set(positions))
     history = History(reader, artifacts)
+    history.scan(min(reader.head(), asked[-1]) if asked else 0)
+    branches = {branch for branch in history.lineages.branches() if not asked or branch < asked[-1]}
     timeline = Timeline(history, history.empty(history.begun_from))
-    for position in sorted(set(positions)):
-        while timeline.position < position:
-            entries = reader.read(timeline.position, min(READ_MAX, position - timeline.position), 0)
+    for stop in sorted({*asked, *branches}):
+        while timeline.position < stop:
+            entries = reader.read(timeline.position, min(READ_MAX, stop - timeline.position), 0)
             if not entries:
-                raise LogForeign(f"the log ends at {timeline.position}, before position {position}")
+                raise LogForeign(f"the log ends at {timeline.position}, before position {stop}")
             timeline.entries(entries, progress=progress)
             if progress:
                 progress(timeline.position)
-        yield timeline.state
+        if stop in branches:
+            history.keep(timeline.lineage, timeline.state)
+        if stop in asked:
+            yield timeline.state

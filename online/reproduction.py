@@ -50,6 +50,7 @@ class Reproducer:
     def __init__(self, history: History) -> None:
         self.history = history
         self._near: Place | None = None
+        self._known_change = 0
         self._again = Again(history.settings, history.artifacts)
 
     def reproduce(self, position: int, *, progress: Progress | None = None) -> Reproduction:
@@ -59,6 +60,8 @@ class Reproducer:
         if payload is None or not isinstance(recorded, Decided):
             raise Unreproducible(f"position {position} holds no decision")
         self.history.scan(self.history.reader.head())
+        if self.history.lineages.newest_change > self._known_change:  # it may have erased somebody: nothing is kept
+            self._near, self._known_change = None, self.history.lineages.newest_change
         why = self._erased_since(position, recorded.read_position)
         promised = not why
         try:

@@ -152,13 +152,11 @@ def write_snapshot(
             pricing_artifact_id=state.pricing_artifact_id,
         )
         path = folder / f"{snapshot.id}.json"
-        if path.exists():  # the same state at the same place: what it was called stays
-            with contextlib.suppress(SnapshotCorrupt):
+        if path.exists():
+            with contextlib.suppress(SnapshotCorrupt, SnapshotForeign):
                 known = read_manifest(path)
-                snapshot = msgspec.structs.replace(
-                    known, label=label or known.label, reason=known.reason if known.label and not label else reason
-                )
-                return _write_manifest(folder, snapshot) if (folder / known.file).exists() else known
+                if (folder / known.file).exists():  # the same state at the same place: only its name may be new
+                    return known if not label else _write_manifest(folder, msgspec.structs.replace(known, label=label))
         write_durably(folder / snapshot.file, content)
         return _write_manifest(folder, snapshot)
 

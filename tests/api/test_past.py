@@ -94,6 +94,8 @@ def test_every_decision_is_reproduced_byte_for_byte(travelled: tuple[Running, li
         assert found.json()["identical"] and found.json()["promised"] and not found.json()["differences"]
         assert found.json()["digest"] == found.json()["expected_digest"]
     assert perennial(service.home, "reproduce", decided[-1])["identical"]
+    many = perennial(service.home, "reproduce", "--sample", "1000")
+    assert many["compared"] == many["identical"] >= len(decided) and not many["different"]
     assert perennial(service.home, "reproduce", decided[0], "--from-artifact")["identical"]
     unknown = service.client.post("/v1/decisions/nobody/reproduce")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "decision_unknown")

@@ -68,12 +68,9 @@ def test_a_segment_that_is_not_what_was_written_is_refused_by_name(tmp_path: Pat
             spoilt = bytearray(good)
             spoilt[chance.randrange(len(spoilt))] ^= 1 << chance.randrange(8)
             path.write_bytes(spoilt)
-            try:
-                found = Archive(archive.folder).read(100 * number, 100)
-            except ArchiveCorrupt as error:
-                assert error.path == path and error.expected != error.actual
-            else:  # a bit that holds no record: the file's own bookkeeping
-                assert [payload for _, payload in found] == [log.entry(100 * number + k) for k in range(1, 101)]
+            with pytest.raises(ArchiveCorrupt) as refused:
+                Archive(archive.folder).read(100 * number, 100)
+            assert refused.value.path == path and refused.value.expected != refused.value.actual
         path.write_bytes(good)
     first, second = (archive.folder / segment.file for segment in archive.segments()[:2])
     content = first.read_bytes()

@@ -14,13 +14,21 @@ from online.fold import Fold
 from online.frame import APPLIED, DUPLICATE, LATE, RECEIVED, REJECTED
 from online.history import History, PositionUnknown, Timeline
 from online.lineage import Arguments, Cut, Lineage, Lineages, Segment, Sieve, user_key
+from online.pricing.settings import Settings as PricingSettings
 from online.records import Act, Begin, Erased, Event, Record, encode
 from online.refold import refolded
 from online.settings import Settings
 from online.snapshot import write_snapshot
 from online.state import State
+from tests.online.pricing.test_pricing_fold import journey
 
-RULES = Settings(attribution_window_s=600, event_ids_max=512, decisions_max=64, slots_max=4_000)
+RULES = Settings(
+    attribution_window_s=600,
+    event_ids_max=512,
+    decisions_max=64,
+    slots_max=4_000,
+    pricing=PricingSettings(quotes_max=256, flights_max=64, markets_max=8, claims_max=4_096),
+)
 POSITIONS = ("users.last_position", "items.last_position", "decisions.position")
 Entries = list[tuple[int, Record]]
 
@@ -51,6 +59,17 @@ def act(name: str, act_id: str = "", **arguments: object) -> Act:
     return Act(act=name, reason="a test", received_ms=0, arguments=encoded, act_id=act_id)
 
 
+def both(make_stream, seed: int, length: int) -> Entries:
+    """Slates and fares in one log, half of it each."""
+    slates = [record for _, record in make_stream(seed, length // 2, RULES)]
+    fares = list(journey(seed, length - len(slates)))
+    chance, records = random.Random(seed), slates[:1]
+    slates = slates[1:]
+    while slates or fares:
+        records.append((slates if not fares or (slates and chance.random() < 0.5) else fares).pop(0))
+    return list(enumerate(records, start=1))
+
+
 def with_acts(entries: Entries, seed: int, many: int) -> Entries:
     """The stream with random acts on the past put in, positions anew."""
     chance = random.Random(seed)
@@ -65,7 +84,7 @@ def with_acts(entries: Entries, seed: int, many: int) -> Entries:
         else:
             cut = Cut(
                 users=(user_key(f"u{chance.randrange(20)}"),) if drawn < 0.7 else (),
-                events=(f"e{chance.randrange(at)}",) if drawn > 0.65 else (),
+                events=(f"e{chance.randrange(at)}", f"q{chance.randrange(at)}") if drawn > 0.65 else (),
                 positions=((to, to + chance.randrange(40)),) if drawn > 0.8 else (),
             )
             put = act("erase" if 0.5 < drawn < 0.6 else "rollback", to=max(1, to - 30), without=cut)
@@ -125,7 +144,7 @@ def folded_with_holes(entries: Entries) -> State:
 def test_after_acts_on_the_past_the_state_is_that_of_a_run_that_saw_only_what_was_kept(
     make_stream, seed: int, many: int, cuts: list[int]
 ) -> None:
-    entries = with_acts(make_stream(seed, 250, RULES), seed, many)
+    entries = with_acts(both(make_stream, seed, 250), seed, many)
     log, kept = Records(entries), kept_by_hand(entries)
     timeline = run(log, cuts=tuple(cuts))
     assert timeline.state.digest() == folded_with_holes(kept[-1]).digest()
@@ -160,7 +179,7 @@ def test_surgery_equals_a_run_whose_log_never_had_the_records(make_stream, seed:
 @settings(max_examples=examples(12))
 @given(seed=st.integers(0, 2**32), to=st.integers(1, 200), many=st.integers(0, 3))
 def test_a_rollback_that_is_rolled_back_gives_the_digest_back(make_stream, seed: int, to: int, many: int) -> None:
-    entries = with_acts(make_stream(seed, 200, RULES), seed, many)
+    entries = with_acts(both(make_stream, seed, 200), seed, many)
     n = len(entries)
     before = run(Records(entries)).state.digest()
     gone = [*entries, (n + 1, act("rollback", to=to))]
@@ -175,16 +194,14 @@ def test_snapshots_of_any_lineage_shorten_the_way_and_change_nothing(
     make_stream, tmp_path_factory, seed: int, many: int, places: list[int]
 ) -> None:
     folder: Path = tmp_path_factory.mktemp("snapshots")
-    entries = with_acts(make_stream(seed, 200, RULES), seed, many)
+    entries = with_acts(both(make_stream, seed, 200), seed, many)
     log = Records(entries)
     plain = run(log).state.digest()
     history = History(log, lambda _: None, snapshots=folder)
     for position in sorted({min(place, len(entries)) for place in places}):
         place = history.state_at(position)
         acts = [known for known in history.lineages.acts if known[0] <= position]
-        write_snapshot(
-            folder, place.state, entry=b"", reason="a test", counters={}, lineage=place.lineage, acts=acts
-        )
+        write_snapshot(folder, place.state, entry=b"", reason="a test", counters={}, lineage=place.lineage, acts=acts)
     travelled = History(log, lambda _: None, snapshots=folder)
     assert travelled.state_at(len(entries)).state.digest() == plain
     assert run(log, snapshots=folder).state.digest() == plain
