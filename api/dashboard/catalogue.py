@@ -38,7 +38,7 @@ def catalogue(service: Service, text: str, offset: int) -> Table:
 
 def _rows(views: Views, text: str, offset: int) -> list[Any]:
     count = int(views.items.handed_out[0])
-    heat = np.asarray(views.learners.items.heat[_HALF_LIFE, :count])
+    heat = np.asarray(views.learners.items.heat[:count, _HALF_LIFE])
     order = np.argsort(-heat, kind="stable")
     if text:
         exact = int(find_row(views.items, np.uint64(hash64(text))))
