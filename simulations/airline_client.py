@@ -3,10 +3,11 @@ posted, at the market's own dates."""
 
 from __future__ import annotations
 
+import http.client
+import json
 from collections import Counter
 from typing import Any
-
-import httpx
+from urllib.parse import urlsplit
 
 from simulations.airline_market import Market
 
@@ -19,7 +20,8 @@ class ServiceSeller:
     """A seller whose fares come out of the service. `disagreed` counts seats that it counted otherwise."""
 
     def __init__(self, url: str, *, name: str = "") -> None:
-        self._client = httpx.Client(base_url=url, timeout=30.0)
+        parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=30.0)
         self._name = name  # before each flight's id, so that one service may play several times
         self._quotes: dict[int, str] = {}
         self._bookings: dict[int, list[str]] = {}
@@ -28,13 +30,15 @@ class ServiceSeller:
         self.sources: Counter[str] = Counter()
 
     def close(self) -> None:
-        self._client.close()
+        self._connection.close()
 
     def _call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        reply = self._client.request(method, path, json=body)
-        if not reply.is_success:
-            raise ServiceRefused(f"{method} {path}: {reply.status_code} {reply.text}")
-        found: dict[str, Any] = reply.json()
+        self._connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+        reply = self._connection.getresponse()
+        content = reply.read()
+        if not 200 <= reply.status < 300:
+            raise ServiceRefused(f"{method} {path}: {reply.status} {content.decode(errors='replace')}")
+        found: dict[str, Any] = json.loads(content)
         return found
 
     def _flight_id(self, flight: int) -> str:
