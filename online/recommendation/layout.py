@@ -122,7 +122,7 @@ class MixingArrays(NamedTuple):
     response: Array  # f8 [3] mean reward of a shown item, decayed: the mean, impressions, rewards
     inner: Array  # f4 [FEATURES + SEGMENTS, UNITS] of the rescorer, less where they started; a situation is an input
     inner_gradient: Array  # f4 [FEATURES + SEGMENTS, UNITS]
-    outer: Array  # f4 [UNITS] likewise
+    outer: Array  # f4 [UNITS]
     outer_gradient: Array  # f4 [UNITS]
     total: Array  # f8 [POPULARITIES] sums of the heats
     origin_ms: Array  # f8 [POPULARITIES] the time at which a take weighs 1 in them

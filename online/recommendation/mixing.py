@@ -25,7 +25,7 @@ from online.recommendation.layout import (
 STEP_MAX = 0.1  # of one weight at one event
 WEIGHT_MAX = 8.0
 SHRINKAGE = 1e-5  # of a situation's own part, at each of its steps
-FIRST_GRADIENT = 1.0  # AdaGrad's sum starts here: no first step is larger than the rate
+FIRST_GRADIENT = 300.0  # AdaGrad's sums start here: the first few events say little
 TRUST_RATE_MAX = 0.05
 LEAST_TRUST = 1e-5  # what an expert keeps however wrong it was: it can come back
 

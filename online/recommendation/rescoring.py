@@ -3,7 +3,8 @@
 A sum of weighted features says the same about a share whatever the others are; what is taken next often depends on
 their company: a fresh article that one region reads means something else when the session already has three clicks.
 One hidden layer sees all features of an item together and adds a correction to its score. Leaky ReLU, float32, sums in
-a fixed order; weights are kept as differences from where they started (`FIRST_INNER`, `FIRST_OUTER`).
+a fixed order. The inner weights are kept as differences from where they started (`FIRST_INNER`); the outer ones start
+at zero, so that a network that has learned nothing says nothing.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ MIXTURE_MIDDLE = np.float32(
     8.0
 )  # where the mixture's feature stands for an item worth comparing: units see it less this
 LEAK = np.float32(0.01)
-FIRST_GRADIENT = np.float32(0.01)
+FIRST_GRADIENT = np.float32(300.0)  # AdaGrad's sums start here: the first few events say little
 LEAST_ERROR = 1e-4  # candidates with a smaller one teach the network nothing
 _INPUTS = FEATURES + SEGMENTS
 ZERO = np.float32(0.0)
@@ -31,7 +32,6 @@ def _drawn(name: str, rows: int, columns: int, size: float) -> np.ndarray:
 
 
 FIRST_INNER = _drawn("inner", _INPUTS, UNITS, 0.35)
-FIRST_OUTER = _drawn("outer", 1, UNITS, 0.17)[0]
 
 
 @njit(cache=True)
@@ -43,7 +43,7 @@ def set_network(inner: np.ndarray, outer: np.ndarray, segment: int, scratch: Scr
     for j in range(UNITS):
         scratch.start[j] = FIRST_INNER[FEATURES + segment, j] + inner[FEATURES + segment, j]
         scratch.start[j] -= MIXTURE_MIDDLE * scratch.inner[F_MIXTURE, j]
-        scratch.outer[j] = FIRST_OUTER[j] + outer[j]
+        scratch.outer[j] = outer[j]
 
 
 @njit(cache=True)

@@ -234,7 +234,7 @@ def test_the_network_learns_what_no_weighted_sum_can_say() -> None:
     features[:4, layout.F_MIXTURE] = 8.0
     features[1, 0] = features[3, 0] = features[2, 1] = features[3, 1] = 2.0
     wanted = np.array([0.0, 0.5, 0.5, 0.0])
-    for _ in range(600):
+    for _ in range(8_000):
         set_network(mix.inner, mix.outer, 1, scratch)
         scores = np.array(
             [corrected(features[c], scratch.inner, scratch.start, scratch.outer, scratch.units[c]) for c in range(4)]
