@@ -23,6 +23,7 @@ SERVICE: tuple[tuple[str, str, Any], ...] = (
     ("workers", "PERENNIAL_WORKERS", 1),
     ("redis_url", "PERENNIAL_REDIS_URL", None),
     ("snapshot_every", "PERENNIAL_SNAPSHOT_EVERY", 300.0),
+    ("log_kept", "PERENNIAL_LOG_KEPT", 100_000),
     ("access_log", "PERENNIAL_ACCESS_LOG", False),
 )
 # Of the commands that talk to a running service: who asks, and with which key.

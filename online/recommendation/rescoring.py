@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from online.chance import hash64
-from online.recommendation.layout import F_MIXTURE, FEATURES, SEGMENTS, UNITS, MixingArrays, Scratch
+from online.recommendation.layout import F_MIXTURE, F_TASTE, FEATURES, SEGMENTS, UNITS, MixingArrays, Scratch
 
 MIXTURE_MIDDLE = np.float32(
     8.0
@@ -39,7 +39,9 @@ def set_network(inner: np.ndarray, outer: np.ndarray, segment: int, scratch: Scr
     """The network as it stands in a situation, into scratch."""
     for f in range(FEATURES):
         for j in range(UNITS):
-            scratch.inner[f, j] = FIRST_INNER[f, j] + inner[f, j]
+            # The taste stays outside: while the batch passes by it is silent, and would then be heard with weights that
+            # nothing has taught.
+            scratch.inner[f, j] = FIRST_INNER[f, j] + inner[f, j] if f != F_TASTE else ZERO
     for j in range(UNITS):
         scratch.start[j] = FIRST_INNER[FEATURES + segment, j] + inner[FEATURES + segment, j]
         scratch.start[j] -= MIXTURE_MIDDLE * scratch.inner[F_MIXTURE, j]
@@ -98,7 +100,8 @@ def learn_network(
     by = np.float32(rate)
     _move(mixing.outer, mixing.outer_gradient, outer_step, by)
     for f in range(FEATURES):
-        _move(mixing.inner[f], mixing.inner_gradient[f], step[f], by)
+        if f != F_TASTE:
+            _move(mixing.inner[f], mixing.inner_gradient[f], step[f], by)
     _move(mixing.inner[FEATURES + segment], mixing.inner_gradient[FEATURES + segment], start_step, by)
 
 
