@@ -297,7 +297,8 @@ def _compare(
             )
             touch(journal.items, row)
     move_weights(learners.mixing, segment, gradient, knobs.mixing_rate)
-    learn_network(learners.mixing, scratch, errors, count, segment, knobs.rescoring_rate)
+    if not has_taste(learners, user):
+        learn_network(learners.mixing, scratch, errors, count, segment, knobs.rescoring_rate)
     move_trust(
         learners.mixing.trust,
         segment,

@@ -75,6 +75,18 @@ def log2_plain(x: np.float32) -> np.float32:
 
 
 @njit(cache=True)
+def has_taste(learners: Learners, user: int) -> bool:
+    """Whether the backbone says anything about this user."""
+    if user < 0:
+        return False
+    query = learners.users.query
+    for k in range(DIMENSION):
+        if query[user, k] != ZERO:
+            return True
+    return False
+
+
+@njit(cache=True)
 def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> int:
     """Bring up what the memories hold for this user and moment; the user's situation.
 
@@ -92,6 +104,10 @@ def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> in
     context_rows(contexts.key, context, scratch.context_rows)
     set_weights(mixing, segment, scratch.weight, scratch.trust)
     set_network(mixing.inner, mixing.outer, segment, scratch)
+    if has_taste(learners, user):
+        # Where the backbone speaks, the network is silent: on a film catalogue it took away what following users gave.
+        for j in range(UNITS):
+            scratch.outer[j] = ZERO
     for h in range(POPULARITIES):
         scratch.popular[h] = 1.0 / mixing.total[h] if mixing.total[h] > 0.0 else 0.0
 
@@ -155,18 +171,6 @@ def _trusted(share: np.ndarray, trust: np.ndarray, used: int, sparse: np.ndarray
         for k in range(SPARSE):
             total += trust[FIRST_SPARSE + k] * share[at, k]
         sparse[at] = total
-
-
-@njit(cache=True)
-def has_taste(learners: Learners, user: int) -> bool:
-    """Whether the backbone says anything about this user."""
-    if user < 0:
-        return False
-    query = learners.users.query
-    for k in range(DIMENSION):
-        if query[user, k] != ZERO:
-            return True
-    return False
 
 
 @njit(cache=True)
