@@ -21,6 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
+from online.csv_lines import line_of_csv_row
+
 REQUIRED = ("user_id", "item_id", "timestamp")
 OPTIONAL = ("event_type", "value", "session_id")
 CONTEXT_PREFIX = "context_"
@@ -85,7 +87,7 @@ def read_interactions(path: Path, *, until_ms: int | None = None) -> Interaction
         case ".parquet" | ".pq":
             table, locate = _read_parquet(path), _line_of_row
         case _:
-            table, locate = _read_csv(path), _line_of_csv_row
+            table, locate = _read_csv(path), line_of_csv_row
     for name in REQUIRED:
         if name not in table.column_names:
             raise InteractionsMalformed(
@@ -369,16 +371,6 @@ def _wanted(names: Sequence[str]) -> list[str]:
 
 def _line_of_row(path: Path, row: int) -> int:
     return row + 1
-
-
-def _line_of_csv_row(path: Path, row: int) -> int:
-    """The physical line on which data row `row` (from 0) of a CSV ends; read again, as only errors ask for it."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        reader = csv.reader(file)
-        rows = (r for r in reader if r)
-        for _ in range(row + 2):
-            next(rows)
-        return reader.line_num
 
 
 def _broken_row(path: Path, expected: int) -> InteractionsMalformed:

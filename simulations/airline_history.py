@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from simulations.airline_market import DAYS, FEATURES, Market, Takings, play
+from simulations.airline_market import FEATURES, Market, Takings, play
+from simulations.airline_sellers import days_and_lead
 
 
 class PastRule:
@@ -28,9 +29,7 @@ class PastRule:
             return None
         f = self.market.flights[flight]
         route = self.market.routes[f.route]
-        days = (f.departs_ms - at_ms) / 86_400_000
-        load = 1.0 - seats_left / route.capacity
-        ahead = load - (1.0 - days / DAYS)  # fuller than a straight line
+        days, ahead = days_and_lead(self.market, flight, at_ms, seats_left)
         late = 0.25 * (days < 21) + 0.2 * (days < 7)
         rungs = len(route.ladder_cents)
         rng = np.random.default_rng([self.seed, flight, int(days // 7)])

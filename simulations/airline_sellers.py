@@ -86,8 +86,7 @@ class Rule:
             return None
         f = self.market.flights[flight]
         route = self.market.routes[f.route]
-        days = (f.departs_ms - at_ms) / 86_400_000
-        ahead = 1.0 - seats_left / route.capacity - (1.0 - days / DAYS)
+        days, ahead = days_and_lead(self.market, flight, at_ms, seats_left)
         w = self.weights[f.route]
         share = w[0] + w[1] * (days < 21) + w[2] * (days < 7) + w[3] * ahead
         rungs = len(route.ladder_cents) - 1
@@ -96,6 +95,13 @@ class Rule:
     def outcome(self, flight: int, at_ms: int, booked: bool) -> None: ...
 
     def cancelled(self, flight: int, at_ms: int) -> None: ...
+
+
+def days_and_lead(market: Market, flight: int, at_ms: int, seats_left: int) -> tuple[float, float]:
+    """Days to departure, and by how much of its seats a flight is fuller than on a straight line to a full one."""
+    f = market.flights[flight]
+    days = (f.departs_ms - at_ms) / 86_400_000
+    return days, 1.0 - seats_left / market.routes[f.route].capacity - (1.0 - days / DAYS)
 
 
 def by_route(market: Market, revenue_cents: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
+from online.csv_lines import line_of_csv_row
 from online.interactions import parse_time_ms
 
 REQUIRED = ("flight_id", "market", "departs_at", "asked_at", "fare_cents", "booked", "seats_left", "capacity")
@@ -183,7 +184,7 @@ class _Columns:
         if bad.any():
             row = int(np.argmax(bad))
             text = repr(self.table.column(column)[row].as_py())
-            line = row + 1 if self.parquet else _line_of_csv_row(self.path, row)
+            line = row + 1 if self.parquet else line_of_csv_row(self.path, row)
             found = text if len(text) <= 60 else text[:57] + "..."
             raise BookingsMalformed(self.path, line=line, column=column, problem=f"{problem}: {found}", cure=cure)
 
@@ -275,16 +276,6 @@ def _read_csv(path: Path) -> pa.Table:
         problem = str(error).splitlines()[0]
         cure = "Write UTF-8 CSV with a header."
         raise BookingsMalformed(path, line=1, column="-", problem=problem, cure=cure) from error
-
-
-def _line_of_csv_row(path: Path, row: int) -> int:
-    """The physical line on which data row `row` (from 0) of a CSV ends; read again, as only errors ask for it."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        reader = csv.reader(file)
-        rows = (r for r in reader if r)
-        for _ in range(row + 2):
-            next(rows)
-        return reader.line_num
 
 
 def _numpy(array: pa.ChunkedArray) -> np.ndarray:

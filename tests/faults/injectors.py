@@ -2,6 +2,7 @@
 
 kill, pause            SIGKILL; SIGSTOP for a while
 failpoint              the environment under which a process kills itself at a named place (`online.failpoint`)
+append_until_killed    records until a server is killed, and which of them it had acknowledged
 build_fsync_library    a preloaded library that makes syncs slow and notes what was synced
 cut_power              takes away what was not, but for a torn piece
 UnreliableRelay        a socket in between that loses and delays replies
@@ -18,6 +19,8 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+from online.log import LogServer, LogUnavailable, LogWriter
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 
@@ -51,6 +54,36 @@ def build_fsync_library(folder: Path) -> Path:
     source = Path(__file__).with_name("fsync_log.c")
     subprocess.run([COMPILER, "-shared", "-fPIC", "-O2", "-o", built, source, "-ldl"], check=True)
     return built
+
+
+async def append_until_killed(server: LogServer, kill_after: int) -> dict[bytes, int]:
+    """32 appenders, until `kill_after` records are acknowledged and the server is killed; where each one stands."""
+    acknowledged: dict[bytes, int] = {}
+    writer = LogWriter(server.url, patience_s=0.05)
+    await writer.start()
+    killed = False
+
+    async def appender(name: int) -> None:
+        turn = 0
+        while not killed:
+            record = b"%d/%d " % (name, turn) + b"x" * 200
+            turn += 1
+            try:
+                acknowledged[record] = await writer.append([record])
+            except LogUnavailable:
+                return
+
+    async def killing() -> None:
+        nonlocal killed
+        while len(acknowledged) < kill_after:
+            await asyncio.sleep(0.0005)
+        kill(server.pid)
+        killed = True
+
+    await asyncio.gather(killing(), *map(appender, range(32)))
+    await writer.close()
+    server.stop()
+    return acknowledged
 
 
 def cut_power(files: list[Path], notes: Path, seed: int) -> int:

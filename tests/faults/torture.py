@@ -24,10 +24,10 @@ from typing import Any
 import httpx
 
 from online.failpoint import NAMES
-from online.log import LogReader, LogServer, LogUnavailable, LogWriter
+from online.log import LogReader, LogServer
 from online.records import Event, decode
 from tests.api.conftest import ROOT, Running, eventually
-from tests.faults.injectors import COMPILER, bound, build_fsync_library, cut_power, kill, paused
+from tests.faults.injectors import COMPILER, append_until_killed, bound, build_fsync_library, cut_power, kill, paused
 from tests.faults.test_learner_crashes import crash_and_compare
 
 
@@ -45,7 +45,7 @@ def cuts(folder: Path, trials: int) -> str:
                 str(random.Random(seed).choice((0, 20_000))),
             )
             server = LogServer.start(home)
-            acknowledged = asyncio.run(_append_until_killed(server, 20 + seed % 150))
+            acknowledged = asyncio.run(append_until_killed(server, 20 + seed % 150))
             cut_power(list((home / "appendonlydir").glob("*.incr.aof")), notes, seed)
             server = LogServer.start(home)
             reader = LogReader(server.url)
@@ -67,35 +67,6 @@ def cuts(folder: Path, trials: int) -> str:
     return f"{bound(trials)}; {acknowledged_in_all:,} acknowledged records, 0 lost, 0 doubled"
 
 
-async def _append_until_killed(server: LogServer, kill_after: int) -> dict[bytes, int]:
-    acknowledged: dict[bytes, int] = {}
-    writer = LogWriter(server.url, patience_s=0.05)
-    await writer.start()
-    killed = False
-
-    async def appender(name: int) -> None:
-        turn = 0
-        while not killed:
-            record = b"%d/%d " % (name, turn) + b"x" * 200
-            turn += 1
-            try:
-                acknowledged[record] = await writer.append([record])
-            except LogUnavailable:
-                return
-
-    async def killing() -> None:
-        nonlocal killed
-        while len(acknowledged) < kill_after:
-            await asyncio.sleep(0.0005)
-        kill(server.pid)
-        killed = True
-
-    await asyncio.gather(killing(), *map(appender, range(32)))
-    await writer.close()
-    server.stop()
-    return acknowledged
-
-
 def learner(folder: Path, trials: int) -> str:
     """The learner killed at every place in turn, records and an act on the past arriving; its successor's state."""
     places = [name for name in NAMES if not name.startswith("erasure")]
@@ -105,7 +76,9 @@ def learner(folder: Path, trials: int) -> str:
         k = 1 if name in ("learner.switched", "archive.archived") else 1 + trial // len(places) % 6
         server = LogServer.start(folder / f"log-{trial}")
         try:
-            took.append(crash_and_compare(folder / f"home-{trial}", server.url, name, k))
+            survived = crash_and_compare(folder / f"home-{trial}", server.url, name, k)
+            assert survived.state_digest == survived.folded_digest, f"{name} {k}"
+            took.append(survived.ready_s)
         finally:
             server.stop()
         shutil.rmtree(folder / f"home-{trial}")

@@ -15,12 +15,13 @@ from online.frame import APPLIED, DUPLICATE, LATE, RECEIVED, REJECTED
 from online.history import History, PositionUnknown, Timeline
 from online.lineage import Arguments, Cut, Lineage, Lineages, Segment, Sieve, user_key
 from online.pricing.settings import Settings as PricingSettings
-from online.records import Act, Begin, Erased, Event, Record, encode
+from online.records import Act, Begin, Erased, Event, Record
 from online.refold import refolded
 from online.settings import Settings
 from online.snapshot import write_snapshot
 from online.state import State
 from tests.online.pricing.test_pricing_fold import journey
+from tests.online.records_in_memory import Records
 
 RULES = Settings(
     attribution_window_s=600,
@@ -36,22 +37,6 @@ Entries = list[tuple[int, Record]]
 def examples(usual: int) -> int:
     """How many random cases: PERENNIAL_EXAMPLES where it is set (`make torture`)."""
     return int(os.environ.get("PERENNIAL_EXAMPLES", usual))
-
-
-class Records:
-    """A log in memory, as `History` asks for one."""
-
-    def __init__(self, entries: Entries) -> None:
-        self.payloads = [encode(record) for _, record in entries]
-
-    def read(self, after: int, count: int, block_ms: int) -> list[tuple[int, bytes]]:
-        return list(enumerate(self.payloads[after : after + count], start=after + 1))
-
-    def entry(self, position: int) -> bytes | None:
-        return self.payloads[position - 1] if 0 < position <= len(self.payloads) else None
-
-    def head(self) -> int:
-        return len(self.payloads)
 
 
 def act(name: str, act_id: str = "", **arguments: object) -> Act:

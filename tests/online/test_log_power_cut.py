@@ -6,14 +6,12 @@ under `everysec` has to lose records, or the test would show nothing.
 """
 
 import asyncio
-import os
-import signal
 from pathlib import Path
 
 import pytest
 
-from online.log import LogReader, LogUnavailable, LogWriter, connect
-from tests.faults.injectors import COMPILER, build_fsync_library, cut_power
+from online.log import LogReader, connect
+from tests.faults.injectors import COMPILER, append_until_killed, build_fsync_library, cut_power
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler to build the preloaded library with")
 
@@ -32,36 +30,6 @@ def notes(tmp_path, library, monkeypatch) -> Path:
 
 def cut(folder: Path, notes: Path, seed: int) -> int:
     return cut_power(list((folder / "appendonlydir").glob("*.incr.aof")), notes, seed)
-
-
-async def append_until_killed(server, kill_after: int) -> dict[bytes, int]:
-    """32 appenders, until `kill_after` records are acknowledged and the server is killed; where each one stands."""
-    acknowledged: dict[bytes, int] = {}
-    writer = LogWriter(server.url, patience_s=0.05)
-    await writer.start()
-    killed = False
-
-    async def appender(name: int) -> None:
-        turn = 0
-        while not killed:
-            record = b"%d/%d " % (name, turn) + b"x" * 200
-            turn += 1
-            try:
-                acknowledged[record] = await writer.append([record])
-            except LogUnavailable:
-                return
-
-    async def kill() -> None:
-        nonlocal killed
-        while len(acknowledged) < kill_after:
-            await asyncio.sleep(0.0005)
-        os.kill(server.pid, signal.SIGKILL)
-        killed = True
-
-    await asyncio.gather(kill(), *map(appender, range(32)))
-    await writer.close()
-    server.stop()
-    return acknowledged
 
 
 def surviving(url: str) -> dict[int, bytes]:

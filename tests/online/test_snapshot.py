@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from online.fold import Fold
 from online.history import History
 from online.lineage import Lineage
-from online.records import Begin, encode
+from online.records import Begin
 from online.retention import DAY_MS, HOUR_MS, kept, remove_old
 from online.settings import Settings, settings_text
 from online.snapshot import (
@@ -30,6 +30,7 @@ from online.snapshot import (
     write_snapshot,
 )
 from online.state import State
+from tests.online.records_in_memory import Records
 
 RULES = Settings(
     attribution_window_s=600, event_ids_max=64, decisions_max=32, slots_max=800, users_max=64, items_max=400
@@ -150,21 +151,8 @@ def test_whatever_is_spoilt_is_refused_by_name_and_the_last_good_one_is_used(mak
 
 
 def test_a_spoilt_snapshot_is_passed_over_and_the_way_is_longer(make_stream, tmp_path: Path) -> None:
-    class Records:
-        def __init__(self, payloads: list[bytes]) -> None:
-            self.payloads = payloads
-
-        def read(self, after: int, count: int, block_ms: int) -> list[tuple[int, bytes]]:
-            return list(enumerate(self.payloads[after : after + count], start=after + 1))
-
-        def entry(self, position: int) -> bytes | None:
-            return self.payloads[position - 1] if 0 < position <= len(self.payloads) else None
-
-        def head(self) -> int:
-            return len(self.payloads)
-
     entries = make_stream(8, 300, RULES, users=40, items=300)
-    log = Records([encode(record) for _, record in entries])
+    log = Records(entries)
     taken = chain(make_stream, tmp_path, 8, [100, 200])
     blob = tmp_path / taken[1][0].file
     blob.write_bytes(blob.read_bytes()[:-1])
