@@ -88,9 +88,15 @@ class Service:
         self._attaching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Connect to the log and look for the learner; neither has to be there yet."""
+        """Connect to the log and look for the learner; neither has to be there yet.
+
+        Where a learner has published, the worker is ready when this returns: one that takes the place of another
+        must not take connections that its neighbour could answer.
+        """
         await self.writer.start()
-        self._attaching = asyncio.create_task(self._attach())
+        with contextlib.suppress(LearnerNotReady):
+            await self._adopt(await asyncio.to_thread(LiveModel.attach, self.settings.home))
+        self._attaching = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
         """What was acknowledged is on the disk already: only what is under way is waited for."""
@@ -103,22 +109,25 @@ class Service:
         if self._reader is not None:
             self._reader.close()
 
-    async def _attach(self) -> None:
+    async def _adopt(self, model: LiveModel) -> None:
+        await asyncio.to_thread(_warm, model)
+        self._model = model
+        if self.settings.ready_file is not None:
+            self.settings.ready_file.touch()
+        log.info("attached", position=model.position, artifact=model.artifact_id)
+
+    async def _follow(self) -> None:
+        """The learner's shared memory, and its successors': a learner that stopped takes its own away."""
         while True:
+            model = self._model
+            if model is not None:
+                while clock_ms() - model.heartbeat_ms < _SILENT_MS:
+                    await asyncio.sleep(1.0)
+                await self._wait_for_successor(model)
             try:
-                model = await asyncio.to_thread(LiveModel.attach, self.settings.home)
+                await self._adopt(await asyncio.to_thread(LiveModel.attach, self.settings.home))
             except LearnerNotReady:
                 await asyncio.sleep(_ATTACH_EVERY_S)
-                continue
-            await asyncio.to_thread(_warm, model)
-            self._model = model
-            if self.settings.ready_file is not None:
-                self.settings.ready_file.touch()
-            log.info("attached", position=model.position, artifact=model.artifact_id)
-            # A learner that stopped takes its shared memory away; its successor's is another.
-            while clock_ms() - model.heartbeat_ms < _SILENT_MS:
-                await asyncio.sleep(1.0)
-            await self._wait_for_successor(model)
 
     async def _wait_for_successor(self, silent: LiveModel) -> None:
         """Until the learner gives a sign of life, here or in another shared memory. Meanwhile the old one answers."""
