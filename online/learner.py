@@ -168,9 +168,11 @@ class Learner:
             client.close()
 
     def _ledger(self) -> dict[str, dict[str, str]] | None:
-        """Seats out of the log itself, where an act has changed what the state is the fold of; else None."""
-        segments = self.timeline.lineage.segments
-        if len(segments) <= 1 and not any(segment.without for segment in segments):
+        """Seats out of the log itself, where an act has changed what the state is the fold of; else None.
+
+        Any act on the past will do: right behind a rollback the lineage is one stretch, and lacks what was sold since.
+        """
+        if self.history.lineages.newest_change == 0:
             return None
         ledger, place = Ledger(), 0
         try:
