@@ -148,8 +148,13 @@ class Server:
             return b"$40\r\n" + b"a" * 40 + b"\r\n"
         if name == b"GET":
             return b"$%d\r\n%d\r\n" % (len(b"%d" % self.end), self.end)
-        if name == b"HDEL":
-            return b":%d\r\n" % (self.stream.writers.pop(command[2], None) is not None)
+        if name == b"HSET":
+            if self.bug == "forgotten_writers":
+                self.stream.writers.pop(command[2], None)
+                return b":0\r\n"
+            number, first = command[3].split(b" ")
+            self.stream.writers[command[2]] = (int(number), int(first))
+            return b":0\r\n"
         assert name == b"EVALSHA", command[:2]
         keys = int(command[2])
         writer, number, known, claims, *payloads = command[3 + keys :]

@@ -51,6 +51,7 @@ BUGS = {
     "ack_before_sync": "the server answers before its disk has it",
     "no_batch_numbers": "a batch that is sent again is appended again",
     "stale_batches": "the last bytes of a dead connection count",
+    "forgotten_writers": "what a writer had sent is forgotten when it closes",
     "reads_unsynced": "the learner is shown what is not on the disk",
     "unnoted_rows": "a snapshot is written from a journal that leaves rows of users out",
     "forgotten_ids": "the ids of known events are lost with the learner",
@@ -315,6 +316,9 @@ class Simulation:
                     number = chance.randrange(WRITERS)
                     self.say(f"worker {number} is restarted")
                     leaving = self.writers[number]
+                    if chance.random() < 0.6:
+                        self.server.drop_connections()
+                        await asyncio.sleep(0.1)
                     await self._writer(number)
                     await leaving.close()
                 case "learner":
