@@ -155,6 +155,8 @@ _REFUSED_AT_THE_DOOR = (
     "origin_foreign",
     "host_foreign",
     "too_many_guesses",
+    "rate_limited",
+    "overloaded",
 )
 _PROBLEM_MEDIA = "application/problem+json"
 
@@ -207,6 +209,17 @@ def _refusals(problems: tuple[str, ...]) -> dict[str, Any]:
         described_response: dict[str, Any] = {"description": described, "content": content}
         if status in (429, 503):
             described_response["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
+        if "rate_limited" in codes:
+            described_response["headers"] |= {
+                "RateLimit": {
+                    "schema": {"type": "string"},
+                    "description": "What is left of the nearest limit, until when.",
+                },
+                "RateLimit-Policy": {
+                    "schema": {"type": "string"},
+                    "description": "The limit, and its span in seconds.",
+                },
+            }
         responses[str(status)] = described_response
     return responses
 
