@@ -42,6 +42,7 @@ from api.reports import experiment, state
 from api.schemas_fares import AnyAct
 from api.service import Answering, Call, Service, snapshot_age_s
 from api.settings import ServiceSettings
+from api.spans import Spans
 
 TITLE = "Perennial"
 VERSION = "0.1.0"
@@ -50,9 +51,9 @@ SUMMARY = "Recommendations that keep learning while they serve, each derived aga
 _encoder = msgspec.json.Encoder()
 
 
-def create_app(settings: ServiceSettings) -> App:
+def create_app(settings: ServiceSettings, spans: Spans | None = None) -> App:
     """The ASGI app of one worker. Nothing is connected before its lifespan begins."""
-    service = Service(settings)
+    service = Service(settings, spans)
     pulse = Pulse(service)
 
     @contextlib.asynccontextmanager
@@ -94,7 +95,8 @@ def create_app(settings: ServiceSettings) -> App:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
-    return Edge(app, service, document)
+    edge = Edge(app, service, document)
+    return edge if spans is None else spans.around(edge)
 
 
 async def run(service: Service, request: Request, name: str, answering: Answering) -> Response:

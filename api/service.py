@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import redis
 import structlog
@@ -28,6 +28,9 @@ from online.archive import open_log
 from online.live import LearnerNotReady, LiveModel
 from online.log import LogError, LogReader, LogUnavailable, LogWriter
 from online.pricing.live import QuoteEntry
+
+if TYPE_CHECKING:
+    from api.spans import Spans
 
 T = TypeVar("T")
 
@@ -70,11 +73,12 @@ class Call:
 class Service:
     """What the routes stand on. Create it anywhere; start and stop it in the event loop that uses it."""
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: ServiceSettings, spans: "Spans | None" = None) -> None:
         self.settings = settings
         self.metrics = Metrics(settings.metrics_folder)
         self.door = Door(settings.home, secret=settings.secret, required=settings.keys_required)
-        self.writer = LogWriter(settings.log_url)
+        self.writer = LogWriter(settings.log_url) if spans is None else spans.writer(settings.log_url)
+        self._attach = LiveModel.attach if spans is None else spans.model().attach
         self._reader: LogReader | None = None  # made when it is first needed: the log may be away now
         self.replays = Replays()
         self.recent_events = RecentEvents()
@@ -95,7 +99,7 @@ class Service:
         """
         await self.writer.start()
         with contextlib.suppress(LearnerNotReady):
-            await self._adopt(await asyncio.to_thread(LiveModel.attach, self.settings.home))
+            await self._adopt(await asyncio.to_thread(self._attach, self.settings.home))
         self._attaching = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
@@ -125,7 +129,7 @@ class Service:
                     await asyncio.sleep(1.0)
                 await self._wait_for_successor(model)
             try:
-                await self._adopt(await asyncio.to_thread(LiveModel.attach, self.settings.home))
+                await self._adopt(await asyncio.to_thread(self._attach, self.settings.home))
             except LearnerNotReady:
                 await asyncio.sleep(_ATTACH_EVERY_S)
 
@@ -135,7 +139,7 @@ class Service:
         while clock_ms() - silent.heartbeat_ms >= _SILENT_MS:
             await asyncio.sleep(_ATTACH_EVERY_S)
             try:
-                successor = await asyncio.to_thread(LiveModel.attach, self.settings.home)
+                successor = await asyncio.to_thread(self._attach, self.settings.home)
             except LearnerNotReady:
                 continue
             if clock_ms() - successor.heartbeat_ms < _SILENT_MS:
