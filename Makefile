@@ -10,10 +10,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 TESTS  ?= tests
 TRIALS ?= 300
+SECONDS ?= 120
 PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test torture lint docs bench oversell fuzz lock clean
+.PHONY: help setup demo test torture lint docs bench oversell overload fuzz lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +62,9 @@ $(VENV)/.installed-bench: $(STAMP)
 
 oversell: $(STAMP)  ## 300 crowds on few seats, with crashes: none sold twice, none lost
 	PERENNIAL_OVERSELL_ROUNDS=300 $(BIN)/python -m pytest -q -s tests/online/pricing/test_oversell.py
+
+overload: $(STAMP)  ## five times as much as it can answer, for SECONDS (120): goodput, what is refused, that nothing is lost
+	$(BIN)/python benchmarks/overload.py --seconds $(SECONDS)
 
 fuzz: $(STAMP)  ## 1,000,000 fares under made-up rules: none outside them
 	PERENNIAL_FUZZ_FARES=1000000 $(BIN)/python -m pytest -q tests/online/pricing/test_rules.py

@@ -60,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         timeout_keep_alive=75,
     )
     listening = socket.socket(fileno=options.fd)
+    listening.setblocking(False)
+    Connection.listening = listening
     uvicorn.Server(config).run(sockets=[listening])
     if spans is not None:
         spans.close()
