@@ -128,8 +128,8 @@ REQUEST_ID_HEADER = {
     "name": "X-Request-ID",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "maxLength": 128},
-    "description": "Repeated in the answer; one is made where it is missing.",
+    "schema": {"type": "string"},
+    "description": "Repeated in the answer; one is made where it is missing, longer than 128 or not printable ASCII.",
 }
 IDEMPOTENCY_HEADER = {
     "name": "Idempotency-Key",

@@ -225,9 +225,7 @@ class Service:
 
     async def learned(self, min_position: str) -> None:
         """Wait until this worker has learned up to a position: X-Min-Position. Raises Problem."""
-        if not (min_position.isascii() and min_position.isdigit() and len(min_position) <= 18):
-            raise Problem("header_invalid", "X-Min-Position is a log position: a whole number.")
-        position = int(min_position)
+        position = _position(min_position)
         if self.model.position < position and not await self.model.wait_for(position, MIN_POSITION_WAIT_S):
             raise Problem("learner_behind", retry_after_s=1)
 
@@ -238,11 +236,19 @@ class Service:
 
     async def once(self, address: str, call: Call, answer: "Answering") -> Answer:
         """`answer(call)`, or what it answered to the same Idempotency-Key before."""
+        if call.min_position is not None:
+            _position(call.min_position)  # what is no position is none in a repetition either
         if call.idempotency_key is None:
             return await answer(self, call)
         # Each client has idempotency keys of its own: nobody is answered with what another asked.
         address = f"{address}\n{call.client}"
         return await self.replays.once(address, call.idempotency_key, call.body, lambda: answer(self, call))
+
+
+def _position(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Problem("header_invalid", "X-Min-Position is a log position: a whole number.")
+    return int(text)
 
 
 def snapshot_age_s(home: Path) -> float | None:
