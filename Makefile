@@ -10,10 +10,12 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 TESTS  ?= tests
 TRIALS ?= 300
+SECONDS ?= 120
+EXAMPLES ?= 150
 PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test torture lint docs bench oversell fuzz lock clean
+.PHONY: help setup demo test torture lint docs bench oversell overload schema fuzz lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +63,12 @@ $(VENV)/.installed-bench: $(STAMP)
 
 oversell: $(STAMP)  ## 300 crowds on few seats, with crashes: none sold twice, none lost
 	PERENNIAL_OVERSELL_ROUNDS=300 $(BIN)/python -m pytest -q -s tests/online/pricing/test_oversell.py
+
+schema: $(STAMP)  ## made-up requests by schemathesis to the whole API, with and without keys; EXAMPLES=n for each operation
+	PERENNIAL_SCHEMA_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -s --timeout 7200 tests/api/test_hostile.py
+
+overload: $(STAMP)  ## five times as much as it can answer, for SECONDS (120): goodput, what is refused, that nothing is lost
+	$(BIN)/python benchmarks/overload.py --seconds $(SECONDS)
 
 fuzz: $(STAMP)  ## 1,000,000 fares under made-up rules: none outside them
 	PERENNIAL_FUZZ_FARES=1000000 $(BIN)/python -m pytest -q tests/online/pricing/test_rules.py

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from api import schemas
 from api.acts import act
@@ -42,6 +43,7 @@ from api.reports import experiment, state
 from api.schemas_fares import AnyAct
 from api.service import Answering, Call, Service, snapshot_age_s
 from api.settings import ServiceSettings
+from api.spans import Spans
 
 TITLE = "Perennial"
 VERSION = "0.1.0"
@@ -50,9 +52,9 @@ SUMMARY = "Recommendations that keep learning while they serve, each derived aga
 _encoder = msgspec.json.Encoder()
 
 
-def create_app(settings: ServiceSettings) -> App:
+def create_app(settings: ServiceSettings, spans: Spans | None = None) -> App:
     """The ASGI app of one worker. Nothing is connected before its lifespan begins."""
-    service = Service(settings)
+    service = Service(settings, spans)
     pulse = Pulse(service)
 
     @contextlib.asynccontextmanager
@@ -94,7 +96,8 @@ def create_app(settings: ServiceSettings) -> App:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
-    return Edge(app, service, document)
+    edge = Edge(app, service, document)
+    return edge if spans is None else spans.around(edge)
 
 
 async def run(service: Service, request: Request, name: str, answering: Answering) -> Response:
@@ -364,12 +367,19 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     """The framework's own refusals: no such address, no such method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        return _problem_response(request, Problem("method_not_allowed", allow=(error.headers or {}).get("Allow")))
+        return _problem_response(request, Problem("method_not_allowed", allow=_allowed(request)))
     if error.status_code == 413:
         return _problem_response(request, Problem("body_too_large"))
     if error.status_code >= 500:
         return _problem_response(request, Problem("internal"))
     return _problem_response(request, Problem("not_found"))
+
+
+def _allowed(request: Request) -> str:
+    """The methods of every route at this address; the framework names those of the first alone."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    first = next((route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE), "")
+    return ", ".join(sorted({method for route in routes if route.path == first for method in route.methods or ()}))
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

@@ -21,6 +21,9 @@ class ScopeChoice(StrEnum):
 def keys_create(
     name: Annotated[str, typer.Argument(help="Whose key it is: stands in the records as their client.")],
     scope: Annotated[list[ScopeChoice], typer.Option(help="What it opens; repeatable. `admin` opens everything.")],
+    limit: Annotated[
+        list[str] | None, typer.Option(help="How often it may ask, such as 200/second or 1000000/day; repeatable.")
+    ] = None,
     home: Home = default_home(),
     as_json: Json = False,
 ) -> None:
@@ -31,17 +34,17 @@ def keys_create(
     from api.keys import KeyRefused, KeysUnreadable, create_key
 
     try:
-        key, text = create_key(home, name, tuple(one for one in SCOPES if one in scope))
+        key, text = create_key(home, name, tuple(one for one in SCOPES if one in scope), tuple(limit or ()))
     except KeyRefused as error:
         refuse(str(error), USAGE)
     except KeysUnreadable as error:
         refuse(str(error), CHECK_FAILED)
-    shown = {"id": key.id, "name": key.name, "scopes": list(key.scopes), "key": text}
+    shown = {"id": key.id, "name": key.name, "scopes": list(key.scopes), "limits": list(key.limits), "key": text}
     give(shown, as_json=as_json, text=f"{text}\n\nKeep it now: it cannot be shown again. Id {key.id}, name {key.name}.")
 
 
 def keys_list(home: Home = default_home(), as_json: Json = False) -> None:
-    """List the keys, revoked ones too: id, name, scopes, made, last used. Never the key itself.
+    """List the keys, revoked ones too: id, name, scopes, limits, made, last used. Never the key itself.
 
     Example: perennial keys list
     """
@@ -60,14 +63,16 @@ def keys_list(home: Home = default_home(), as_json: Json = False) -> None:
                 "id": key.id,
                 "name": key.name,
                 "scopes": list(key.scopes),
+                "limits": list(key.limits),
                 "created_at": rfc3339(key.created_at_ms),
                 "last_used_at": None if used_ms is None else rfc3339(used_ms),
                 "revoked_at": None if key.revoked_at_ms is None else rfc3339(key.revoked_at_ms),
             }
         )
-    lines = [f"{'id':8}  {'name':20}  {'scopes':32}  {'made':24}  {'last used':24}  revoked"]
+    lines = [f"{'id':8}  {'name':20}  {'scopes':32}  {'limits':24}  {'made':24}  {'last used':24}  revoked"]
     lines += [
-        f"{one['id']:8}  {one['name']:20}  {', '.join(one['scopes']):32}  {one['created_at']:24}  "
+        f"{one['id']:8}  {one['name']:20}  {', '.join(one['scopes']):32}  {', '.join(one['limits']):24}  "
+        f"{one['created_at']:24}  "
         f"{one['last_used_at'] or 'never':24}  {one['revoked_at'] or ''}".rstrip()
         for one in found
     ]

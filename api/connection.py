@@ -3,9 +3,14 @@
 Without them a peer that sends one byte a second holds its connection for ever, and one that sends headers without an
 end fills the memory. A head that arrives in one piece, as nearly all do, costs nothing here. The body has its own
 limits, in `api.hot`.
+
+And connections are taken as they wait: libuv accepts one a turn of the loop, and a worker with a few hundred requests
+under way turns some ten times a second, so that of a thousand who come at once most would wait for minutes beside
+those few who are in.
 """
 
 import asyncio
+import socket
 from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,7 +25,11 @@ class Connection(HttpToolsProtocol):
 
     head_timeout_s: ClassVar[float] = 10.0
     head_bytes_max: ClassVar[int] = 65_536
+    listening: ClassVar[socket.socket | None] = None  # which a worker takes connections from, a few at a time
+    accepted_at_once: ClassVar[int] = 64
+    accepting: ClassVar[set[asyncio.Task[object]]] = set()
 
+    _is_taken = False  # by ourselves, and not by the loop
     _in_head = True
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
@@ -28,6 +37,34 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._on_slow_head)
+        if self.listening is not None and not self._is_taken:
+            self._take_others(self.listening)
+
+    def _take_others(self, listening: socket.socket) -> None:
+        """Whoever else waits to be let in."""
+        for _ in range(self.accepted_at_once):
+            try:
+                waiting, _ = listening.accept()
+            except OSError:  # nobody waits; or they went away, or the worker ends
+                return
+            waiting.setblocking(False)
+            task: asyncio.Task[object] = self.loop.create_task(
+                self.loop.connect_accepted_socket(self._sibling, waiting)
+            )
+            self.accepting.add(task)
+            task.add_done_callback(self._taken)
+
+    def _sibling(self) -> "Connection":
+        found = type(self)(
+            config=self.config, server_state=self.server_state, app_state=self.app_state, _loop=self.loop
+        )
+        found._is_taken = True
+        return found
+
+    def _taken(self, task: asyncio.Task[object]) -> None:
+        self.accepting.discard(task)
+        if not task.cancelled():
+            task.exception()  # it went away meanwhile: nobody is there to be told
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()

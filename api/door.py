@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
@@ -34,6 +34,9 @@ from api.keys import (
 from api.problems import Problem
 from api.scopes import SCOPES, Scope, scope_of
 
+if TYPE_CHECKING:
+    from api.quotas import Quotas
+
 SESSION_S = 12 * 3600
 COOKIE = "perennial_session"
 _LOOK_EVERY_S = 0.25  # at the file of keys: a revocation counts within this time
@@ -50,6 +53,7 @@ class Principal(NamedTuple):
     name: str
     scopes: tuple[Scope, ...]
     key_id: str = ""
+    headers: tuple[tuple[bytes, bytes], ...] = ()  # what the answer says of the key's limits
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or "admin" in self.scopes
@@ -74,6 +78,7 @@ class Door:
         self._looked = 0.0
         self._seen: tuple[int, int, int] | None = None
         self._used: dict[str, float] = {}
+        self._quotas: Quotas | None = None  # while no key has a limit
         self._guesses: OrderedDict[str, list[float]] = OrderedDict()
 
     @property
@@ -111,6 +116,8 @@ class Door:
         if not key.allows(needed):
             raise Problem("scope_missing", f"The key `{key.name}` lacks the scope `{needed}`.")
         self._note_use(key)
+        if self._quotas is not None:
+            return Principal(key.name, key.scopes, key.id, self._quotas.count(key.id))
         return Principal(key.name, key.scopes, key.id)
 
     def open_session(self, text: str, peer: str) -> str:
@@ -182,6 +189,23 @@ class Door:
             log.error("keys unreadable", reason=str(error))
             self._keys, self._locked = {}, True
         self._seen = seen
+        self._limit()
+
+    def _limit(self) -> None:
+        """Count for those keys that have limits."""
+        limited = {key.id: key.limits for key in self._keys.values() if key.limits and key.revoked_at_ms is None}
+        if self._quotas is not None:
+            self._quotas.close()
+            self._quotas = None
+        if limited:
+            # Imported here: it takes a tenth of a second, and few homes have such keys.
+            from api.quotas import QuotaInvalid, Quotas
+
+            try:
+                self._quotas = Quotas(self._home / "run" / "quotas", limited, clock=self._clock)
+            except QuotaInvalid as error:
+                log.error("keys unreadable", reason=str(error))
+                self._keys, self._locked = {}, True
 
 
 def _bearers(authorization: bytes) -> str:

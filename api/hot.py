@@ -18,14 +18,17 @@ from urllib.parse import quote
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from api.connection import STREAM
 from api.door import Principal
 from api.fares import quote as quote_fare
 from api.feedback import take_events
 from api.idempotency import Answer
+from api.load import Load
 from api.outcomes import outcome
 from api.problems import MEDIA_TYPE, Problem
 from api.recommendations import recommend
 from api.schemas import BODY_BYTES_MAX
+from api.scopes import scope_of
 from api.service import Answering, Call, Service
 from api.settings import BODY_TIMEOUT_S
 
@@ -37,6 +40,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON = b"application/json"
 _REQUEST_ID_MAX = 128
+_DECIDING = frozenset({"recommendations", "quotes"})
 _QUOTES, _OUTCOME = "/v1/quotes/", "/outcome"
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -60,6 +64,7 @@ class Edge:
             "/v1/quotes": ("quotes", quote_fare),
         }
         self._request_ids = RequestIds()
+        self._load = Load()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,9 +77,13 @@ class Edge:
         started = time.perf_counter()
         name, answering = hot
         request_id = ""
+        load = self._load
+        load.busy += 1
         try:
             headers = Headers(scope["headers"])
             request_id = self._request_ids.of(headers)
+            if load.busy > (load.decisions_max if name in _DECIDING else load.feedback_max):
+                raise load.refuse()
             self._bind(headers, request_id)
             principal = self._service.door.admit("POST", scope["path"], headers.found, peer_of(scope))
             self._bind_client(principal)
@@ -89,6 +98,8 @@ class Edge:
             # One key may stand for one outcome of each quote.
             address = scope["path"] if name == "outcomes" else name
             answer = await self._service.once(address, call, answering)
+            if principal.headers:
+                answer = Answer(answer.status, answer.body, (*answer.headers, *principal.headers))
             await respond(send, answer, request_id)
             status = answer.status
         except Problem as problem:
@@ -100,6 +111,8 @@ class Edge:
             log.exception("defect", call=name, request_id=request_id, error=type(error).__name__)
             await refuse(send, Problem("internal"), request_id)
             status = 500
+        finally:
+            load.busy -= 1
         self._answered(name, status, time.perf_counter() - started)
 
     def _answered(self, name: str, status: int, seconds: float) -> None:
@@ -135,21 +148,26 @@ class Edge:
         scope.setdefault("state", {})["request_id"] = request_id
         self._bind(headers, request_id)
         status = 0
+        said: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id.encode("latin-1"))]
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", request_id.encode("latin-1")),
-                ]
+                message["headers"] = [*message.get("headers", ()), *said]
             await send(message)
 
+        load = self._load
+        counted = scope["path"] != STREAM  # which never ends
+        load.busy += counted
         try:
+            most = load.most(scope["method"], scope_of(scope["method"], scope["path"]))
+            if most is not None and load.busy > most:
+                raise load.refuse()
             peer = peer_of(scope)
             principal = self._service.door.admit(scope["method"], scope["path"], headers.found, peer)
             scope["state"]["principal"] = principal
+            said += principal.headers
             self._bind_client(principal)
             await self._app(scope, receive, send_with_id)
         except Problem as problem:
@@ -167,6 +185,8 @@ class Edge:
             if status == 0:
                 await refuse(send, Problem("internal"), request_id)
                 status = 500
+        finally:
+            load.busy -= counted
         route = scope.get("route")
         name = getattr(route, "name", None) or "other"
         self._answered(name, status, time.perf_counter() - started)

@@ -45,6 +45,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     created_at_ms: int
     revoked_at_ms: int | None = None
+    limits: tuple[str, ...] = ()  # such as 200/second; see api.quotas
 
     def allows(self, scope: Scope) -> bool:
         """`admin` has every scope."""
@@ -71,7 +72,7 @@ def read_keys(home: Path) -> tuple[Key, ...]:
         raise KeysUnreadable(f"{path} cannot be read ({error}): restore it, or remove it and make keys anew") from error
 
 
-def create_key(home: Path, name: str, scopes: tuple[Scope, ...]) -> tuple[Key, str]:
+def create_key(home: Path, name: str, scopes: tuple[Scope, ...], limits: tuple[str, ...] = ()) -> tuple[Key, str]:
     """A new key and its text, which is kept nowhere. Raises KeyRefused, KeysUnreadable."""
     if not _NAME.fullmatch(name):
         raise KeyRefused(f"a name has 1 to 64 letters, digits, dots, dashes and underscores, not {name!r}")
@@ -85,10 +86,24 @@ def create_key(home: Path, name: str, scopes: tuple[Scope, ...]) -> tuple[Key, s
         scopes=tuple(dict.fromkeys(scopes)),
         digest=hashlib.sha256(text.encode()).hexdigest(),
         created_at_ms=time.time_ns() // 1_000_000,
+        limits=_checked(limits),
     )
     with _changing(home):
         _write(home, (*read_keys(home), key))
     return key, text
+
+
+def _checked(limits: tuple[str, ...]) -> tuple[str, ...]:
+    if limits:
+        # Imported here: the library behind it takes a tenth of a second, and few keys have limits.
+        from api.quotas import QuotaInvalid, read_quota
+
+        for text in limits:
+            try:
+                read_quota(text)
+            except QuotaInvalid as error:
+                raise KeyRefused(str(error)) from error
+    return tuple(dict.fromkeys(limits))
 
 
 def revoke_key(home: Path, which: str) -> tuple[Key, ...]:

@@ -128,8 +128,8 @@ REQUEST_ID_HEADER = {
     "name": "X-Request-ID",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "maxLength": 128},
-    "description": "Repeated in the answer; one is made where it is missing.",
+    "schema": {"type": "string"},
+    "description": "Repeated in the answer; one is made where it is missing, longer than 128 or not printable ASCII.",
 }
 IDEMPOTENCY_HEADER = {
     "name": "Idempotency-Key",
@@ -155,6 +155,8 @@ _REFUSED_AT_THE_DOOR = (
     "origin_foreign",
     "host_foreign",
     "too_many_guesses",
+    "rate_limited",
+    "overloaded",
 )
 _PROBLEM_MEDIA = "application/problem+json"
 
@@ -207,6 +209,17 @@ def _refusals(problems: tuple[str, ...]) -> dict[str, Any]:
         described_response: dict[str, Any] = {"description": described, "content": content}
         if status in (429, 503):
             described_response["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
+        if "rate_limited" in codes:
+            described_response["headers"] |= {
+                "RateLimit": {
+                    "schema": {"type": "string"},
+                    "description": "What is left of the nearest limit, until when.",
+                },
+                "RateLimit-Policy": {
+                    "schema": {"type": "string"},
+                    "description": "The limit, and its span in seconds.",
+                },
+            }
         responses[str(status)] = described_response
     return responses
 

@@ -14,7 +14,7 @@ MEDIA_TYPE = b"application/problem+json"
 # Refused before the body was read: whoever goes on sending it would hold the connection.
 _BODY_UNREAD = frozenset(
     {"unsupported_media_type", "body_too_large", "body_timeout", "key_missing", "key_unknown", "scope_missing"}
-    | {"origin_foreign", "host_foreign", "too_many_guesses"}
+    | {"origin_foreign", "host_foreign", "too_many_guesses", "rate_limited", "overloaded"}
 )
 
 
@@ -78,6 +78,18 @@ CATALOGUE: dict[str, Kind] = {
             429,
             "Too many unknown keys from this address",
             "Wait for `Retry-After` seconds; a valid key is still taken.",
+        ),
+        Kind(
+            "rate_limited",
+            429,
+            "This key has asked too often",
+            "Wait for `Retry-After` seconds; `RateLimit` says what is left. `perennial keys create --limit` sets it.",
+        ),
+        Kind(
+            "overloaded",
+            503,
+            "More is asked than can be answered in time",
+            "Wait for `Retry-After` seconds and send it again. Figures and lists are refused first, feedback last.",
         ),
         Kind(
             "not_found",
@@ -317,12 +329,14 @@ class Problem(Exception):
         errors: tuple[Pointer, ...] = (),
         retry_after_s: int | None = None,
         allow: str | None = None,
+        more: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
         self.kind = CATALOGUE[code]
         self.detail = detail or self.kind.title + "."
         self.errors = errors
         self.retry_after_s = retry_after_s
         self.allow = allow
+        self.more = more  # headers beside these
         super().__init__(f"{code}: {self.detail}")
 
     @property
@@ -346,7 +360,7 @@ class Problem(Exception):
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Headers beyond content type and length."""
-        found: list[tuple[bytes, bytes]] = []
+        found: list[tuple[bytes, bytes]] = list(self.more)
         if self.retry_after_s is not None:
             found.append((b"retry-after", str(max(1, self.retry_after_s)).encode()))
         if self.allow is not None:

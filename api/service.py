@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import redis
 import structlog
@@ -29,6 +29,9 @@ from online.archive import open_log
 from online.live import LearnerNotReady, LiveModel
 from online.log import LogError, LogReader, LogUnavailable, LogWriter
 from online.pricing.live import QuoteEntry
+
+if TYPE_CHECKING:
+    from api.spans import Spans
 
 T = TypeVar("T")
 
@@ -73,11 +76,12 @@ class Call:
 class Service:
     """What the routes stand on. Create it anywhere; start and stop it in the event loop that uses it."""
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: ServiceSettings, spans: "Spans | None" = None) -> None:
         self.settings = settings
         self.metrics = Metrics(settings.metrics_folder)
         self.door = Door(settings.home, secret=settings.secret, required=settings.keys_required)
-        self.writer = LogWriter(settings.log_url)
+        self.writer = LogWriter(settings.log_url) if spans is None else spans.writer(settings.log_url)
+        self._attach = LiveModel.attach if spans is None else spans.model().attach
         self._reader: LogReader | None = None  # made when it is first needed: the log may be away now
         self.replays = Replays()
         self.recent_events = RecentEvents()
@@ -98,7 +102,7 @@ class Service:
         """
         await self.writer.start()
         with contextlib.suppress(LearnerNotReady):
-            await self._adopt(await asyncio.to_thread(LiveModel.attach, self.settings.home))
+            await self._adopt(await asyncio.to_thread(self._attach, self.settings.home))
         self._attaching = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
@@ -128,7 +132,7 @@ class Service:
                     await asyncio.sleep(1.0)
                 await self._wait_for_successor(model)
             try:
-                await self._adopt(await asyncio.to_thread(LiveModel.attach, self.settings.home))
+                await self._adopt(await asyncio.to_thread(self._attach, self.settings.home))
             except LearnerNotReady:
                 await asyncio.sleep(_ATTACH_EVERY_S)
 
@@ -138,7 +142,7 @@ class Service:
         while clock_ms() - silent.heartbeat_ms >= _SILENT_MS:
             await asyncio.sleep(_ATTACH_EVERY_S)
             try:
-                successor = await asyncio.to_thread(LiveModel.attach, self.settings.home)
+                successor = await asyncio.to_thread(self._attach, self.settings.home)
             except LearnerNotReady:
                 continue
             if clock_ms() - successor.heartbeat_ms < _SILENT_MS:
@@ -224,9 +228,7 @@ class Service:
 
     async def learned(self, min_position: str) -> None:
         """Wait until this worker has learned up to a position: X-Min-Position. Raises Problem."""
-        if not (min_position.isascii() and min_position.isdigit() and len(min_position) <= 18):
-            raise Problem("header_invalid", "X-Min-Position is a log position: a whole number.")
-        position = int(min_position)
+        position = _position(min_position)
         if self.model.position < position and not await self.model.wait_for(position, MIN_POSITION_WAIT_S):
             raise Problem("learner_behind", retry_after_s=1)
 
@@ -237,11 +239,19 @@ class Service:
 
     async def once(self, address: str, call: Call, answer: "Answering") -> Answer:
         """`answer(call)`, or what it answered to the same Idempotency-Key before."""
+        if call.min_position is not None:
+            _position(call.min_position)  # what is no position is none in a repetition either
         if call.idempotency_key is None:
             return await answer(self, call)
         # Each client has idempotency keys of its own: nobody is answered with what another asked.
         address = f"{address}\n{call.client}"
         return await self.replays.once(address, call.idempotency_key, call.body, lambda: answer(self, call))
+
+
+def _position(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Problem("header_invalid", "X-Min-Position is a log position: a whole number.")
+    return int(text)
 
 
 def snapshot_age_s(home: Path) -> float | None:

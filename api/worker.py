@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     from api.app import create_app
     from api.connection import Connection
     from api.settings import ServiceSettings, read_secret, worker_ready_file
+    from api.spans import open_spans
     from api.talk import configure_logs
 
     configure_logs()
@@ -39,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         ready_file=worker_ready_file(options.home, os.getpid()),
         metrics_folder=Path(metrics_folder) if metrics_folder else None,
     )
-    app = create_app(settings)
+    spans = open_spans(os.environ)
+    app = create_app(settings, spans)
     # What is imported by now stays: the collector need not look at it again and again, nor after every few requests.
     gc.collect()
     gc.freeze()
@@ -58,7 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
         timeout_keep_alive=75,
     )
     listening = socket.socket(fileno=options.fd)
+    listening.setblocking(False)
+    Connection.listening = listening
     uvicorn.Server(config).run(sockets=[listening])
+    if spans is not None:
+        spans.close()
     return 0
 
 

@@ -12,6 +12,7 @@ from api.dashboard import catalogue as catalogues
 from api.dashboard import decisions as deciding
 from api.dashboard import learning
 from api.dashboard import now as nows
+from api.dashboard.axis import axis
 from api.dashboard.health import health
 from api.dashboard.operate import Wanted, operate
 from api.dashboard.page import asset, room, search
@@ -80,7 +81,8 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
     @app.get("/dashboard/timeline", name="timeline", include_in_schema=False)
     async def timeline_(request: Request) -> Response:
         table, rest = await timeline.table(_number(request, "before"))
-        return show(request, "/dashboard/timeline", "Timeline", table.html() + _older("/dashboard/timeline", rest))
+        body = axis(pulse.samples, timeline.moments) + table.html() + _older("/dashboard/timeline", rest)
+        return show(request, "/dashboard/timeline", "Timeline", body)
 
     @app.get("/dashboard/catalogue", name="catalogue", include_in_schema=False)
     async def catalogue(request: Request) -> Response:

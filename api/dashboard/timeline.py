@@ -59,7 +59,7 @@ class Timeline:
             self._looking = asyncio.create_task(self._look(head))
         await asyncio.wait([self._looking], timeout=_FIRST_LOOK_S)
         await asyncio.to_thread(self._look_at_snapshots, self._service.home / "snapshots")
-        moments = [one for one in (*self._moments, *self._snapshots.values()) if not before or one.position < before]
+        moments = [one for one in self.moments if not before or one.position < before]
         moments.sort(key=lambda one: (one.position, one.at_ms), reverse=True)
         columns = ("position", "at", "kind", "what", "why", "who")
         rows: list[Any] = [
@@ -79,6 +79,11 @@ class Timeline:
         query = {"before": str(before) if before else ""}
         table = Table(name="timeline", caption=caption, columns=columns, rows=rows, query=query)
         return table, moments[PAGE - 1].position if len(moments) > PAGE else None
+
+    @property
+    def moments(self) -> list[Moment]:
+        """All that are known so far, in no order."""
+        return [*self._moments, *self._snapshots.values()]
 
     async def _look(self, head: int) -> None:
         while self._looked < head:

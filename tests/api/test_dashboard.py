@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from api.dashboard.axis import axis
 from api.dashboard.page import VIEWS
 from api.dashboard.tables import Link, State, Table
+from api.dashboard.timeline import Moment
 from api.keys import create_key
 from online import records
 from tests.api import chromium
@@ -126,6 +128,35 @@ def test_acts_snapshots_and_the_beginning_stand_on_the_timeline(busy: Running) -
     assert found["act"]["why"] == "=1+1" and found["beginning"]["position"] == 1
     text = busy.client.get("/dashboard/tables/timeline.csv").text
     assert "'=1+1" in text
+
+
+def test_reward_and_what_was_done_stand_on_one_axis(busy: Running) -> None:
+    busy.client.post("/v1/acts", json={"act": "resume", "reason": HOSTILE})
+    taken = busy.client.post("/v1/snapshots", json={"label": "on the axis"}, timeout=60.0).json()
+
+    def drawn() -> bool:
+        page = busy.client.get("/dashboard/timeline").text
+        figure = page.partition('<figure class="chart wide">')[2].partition("</figure>")[0]
+        marks = "<title>act at " in figure and taken["id"] in figure and "resume" in figure
+        return marks and "live " in figure and HOSTILE not in page
+
+    assert eventually(drawn), "the act, and the snapshot that one can go back to, beside the reward so far"
+
+
+def test_reward_is_a_line_for_each_arm_and_only_what_lies_in_its_time_is_marked() -> None:
+    def sample(second: int, live: float | None) -> dict[str, Any]:
+        return {"ready": True, "at_ms": 1_000 * second, "arms": {"live": {"recent": live}, "champion": {}}}
+
+    moments = [
+        Moment(position, 1_000 * second, "act", f"{what} {{}}", HOSTILE, "")
+        for position, second, what in ((1, 5, "freeze"), (2, 50, "resume"))
+    ]
+    figure = axis([{"ready": False}, *(sample(n, 0.25 + n / 100 if n > 3 else None) for n in range(20))], moments)
+    assert figure.count("<path") == 1 and '<path class="a" d="M' in figure, "no line for an arm without a reward"
+    assert "live 0.440, champion no reward yet; 1 marks" in figure
+    assert ">freeze</text>" in figure and "resume" not in figure and "<img" not in figure
+    assert "after a few seconds" in axis([{"ready": False}], moments)
+    assert axis([sample(n, 0.5) for n in range(1_800)], []).count(",") < 400, "few enough points for any page"
 
 
 def test_items_are_found_by_id_and_by_title_and_nothing_of_theirs_is_markup(busy: Running) -> None:

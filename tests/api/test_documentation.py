@@ -16,7 +16,7 @@ from api.problems import CATALOGUE
 from tests.api.conftest import ROOT, Running
 
 # What is set up elsewhere than in a shell.
-SHOWN_ONLY = {"nginx"}
+SHOWN_ONLY = {"nginx", "mermaid"}
 
 
 def blocks(name: str) -> list[tuple[str, str]]:
@@ -33,7 +33,7 @@ def free_port() -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["quickstart.md", "operations.md"])
+@pytest.mark.parametrize("name", ["quickstart.md", "operations.md", "tutorial.md", "comparison.md"])
 def test_every_block_of_a_document_runs(name: str, tmp_path: Path) -> None:
     commands_folder = tmp_path / "bin"
     commands_folder.mkdir()

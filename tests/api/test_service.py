@@ -305,8 +305,8 @@ def test_what_is_not_http_is_a_problem_and_endless_headers_are_cut(service: Runn
 
 
 def test_slow_senders_are_cut_and_nobody_else_notices(service: Running) -> None:
-    slow_heads = [_connect(service) for _ in range(40)]
-    slow_bodies = [_connect(service) for _ in range(10)]
+    slow_heads = [_connect(service) for _ in range(800)]
+    slow_bodies = [_connect(service) for _ in range(200)]
     for connection in slow_heads:
         connection.sendall(b"POST /v1/events HTTP/1.1\r\n")
     for connection in slow_bodies:
@@ -335,6 +335,7 @@ def test_unknown_addresses_and_methods_are_problems(service: Running) -> None:
     reply = service.client.delete("/v1/events")
     assert_problem(reply, 405, "method_not_allowed")
     assert reply.headers["allow"] == "POST"
+    assert service.client.delete("/v1/snapshots").headers["allow"] == "GET, POST", "every route of the address"
 
 
 def test_a_request_id_is_echoed_where_it_can_be_and_made_where_not(service: Running) -> None:
