@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from online.live import LiveModel
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_VERDICTS = ("granted", "again", "none_left", "expired", "unknown", "in_use", "taken", "given_back")
 
 
 class Metrics:
@@ -48,6 +49,8 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
+        for verdict in _VERDICTS:  # each is there from the start, so that a first one is a rise
+            self._claims.labels(verdict)
         self._answered: dict[tuple[str, int], Callable[[], None]] = {}
         self._took: dict[str, Callable[[float], None]] = {}
 
