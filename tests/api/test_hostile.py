@@ -82,6 +82,21 @@ def test_nothing_is_ever_unpacked(service: Running, encoding: str) -> None:
             assert service.client.request(method, path, content=body, headers=headers).status_code == 415
 
 
+def test_an_address_names_all_of_its_methods(service: Running) -> None:
+    for path, allowed in (
+        ("/v1/snapshots", "GET, POST"),
+        ("/v1/acts", "GET, POST"),
+        ("/v1/decisions/x/reproduce", "POST"),
+        ("/v1/decisions/x", "GET"),
+    ):
+        assert service.client.delete(path).headers["allow"] == allowed
+    repeated = {"Idempotency-Key": "hostile", "X-Min-Position": "0"}
+    assert service.client.post("/v1/recommendations", json={"user_id": "u"}, headers=repeated).status_code == 201
+    repeated["X-Min-Position"] = "-1"
+    reply = service.client.post("/v1/recommendations", json={"user_id": "u"}, headers=repeated)
+    assert reply.json()["code"] == "header_invalid"
+
+
 LYING: dict[str, bytes] = {
     "more announced than sent": b"content-length: 100\r\n\r\n{}",
     "less announced than sent": b'content-length: 2\r\n\r\n{}{"user_id":"smuggled"}',
