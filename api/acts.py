@@ -12,10 +12,11 @@ from api.body import decode
 from api.fare_rules import preview, rules_change
 from api.idempotency import Answer
 from api.identifiers import clock_ms, id_from_key, make_id
-from api.problems import Fault
+from api.problems import Fault, Problem
 from api.rollbacks import Change, change_past
 from api.schemas import ActReply, Erase, OperatorsAct, Promote, Resume
 from api.schemas_fares import AnyAct, Rules
+from api.scopes import scope_of_act
 from api.service import Call, Service
 from api.values import check_printable, identifier
 from online import records
@@ -29,6 +30,9 @@ _SAID = {"act", *OperatorsAct.__struct_fields__}
 async def act(service: Service, call: Call) -> Answer:
     """Answer one call. Raises Problem."""
     asked = decode(_decoder, call.body)
+    name = str(msgspec.to_builtins(asked)["act"])
+    if not call.may(scope_of_act(name)):
+        raise Problem("scope_missing", f"The act `{name}` needs a key with the scope `{scope_of_act(name)}`.")
     try:
         for text, pointer in ((asked.reason, "/reason"), (asked.author, "/author")):
             if text is not None and not text.isprintable():

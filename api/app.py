@@ -109,6 +109,7 @@ async def run(service: Service, request: Request, name: str, answering: Answerin
         idempotency_key=headers.text(b"idempotency-key"),
         min_position=headers.text(b"x-min-position"),
         client=principal_of(request).name,
+        may=principal_of(request).may,
     )
     return _response(await service.once(name, call, answering))
 
@@ -208,7 +209,7 @@ def _add_act_routes(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/acts",
         name="acts",
-        summary="What an operator does: freeze, resume, promote, erase; a record of the log like any other",
+        summary="What an operator does: freeze, resume, rules; with `admin` also promote and erase; each is a record",
         tags=["operation"],
         response_class=Response,
         openapi_extra=operation(

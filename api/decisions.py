@@ -60,22 +60,17 @@ def _described(decision: records.Decision, position: int) -> DecisionReply:
     )
 
 
-def reply_of(decision: records.Decision) -> RecommendationReply:
-    """What was answered, out of what was recorded: the numbers are the record's own bits."""
+def reply_of(decision: records.Decision, *, recorded: bool = True) -> RecommendationReply:
+    """What is answered, out of what is recorded."""
     return RecommendationReply(
         decision_id=decision.decision_id,
-        items=recommended(
-            decision.item_ids,
-            list(records.unpack_floats(decision.scores)),
-            list(records.unpack_floats(decision.propensities)),
-            records.unpack_because(decision.because),
-        ),
+        items=recommended(decision),
         model=ModelOfDecision(
             artifact=decision.artifact_id,
             position=decision.read_position,
             staleness_ms=decision.staleness_ms,
             arm=records.ARMS[decision.arm],
-            recorded=True,
+            recorded=recorded,
         ),
     )
 

@@ -13,7 +13,7 @@ from api.decisions import find_position, reply_of
 from api.idempotency import Answer
 from api.identifiers import clock_ms, id_from_key, make_id
 from api.problems import Fault, Problem
-from api.schemas import ModelOfDecision, RecommendationReply, RecommendationRequest
+from api.schemas import RecommendationRequest
 from api.service import Call, Service
 from api.settings import N_DEFAULT
 from api.values import context_of, event_time_ms, identifier, identifiers
@@ -53,7 +53,7 @@ async def recommend(service: Service, call: Call) -> Answer:
             return earlier
     if service.settings.access_log:
         structlog.contextvars.bind_contextvars(decision_id=decision_id)
-    decision, slate = model.recommend(
+    decision = model.recommend(
         decision_id=decision_id,
         user_id=question.user_id,
         n=question.n,
@@ -71,18 +71,7 @@ async def recommend(service: Service, call: Call) -> Answer:
     except LogError:
         service.metrics.unrecorded()
         recorded = False
-    reply = RecommendationReply(
-        decision_id=decision_id,
-        items=slate,
-        model=ModelOfDecision(
-            artifact=decision.artifact_id,
-            position=decision.read_position,
-            staleness_ms=decision.staleness_ms,
-            arm=records.ARMS[decision.arm],
-            recorded=recorded,
-        ),
-    )
-    return Answer(201, _encoder.encode(reply))
+    return Answer(201, _encoder.encode(reply_of(decision, recorded=recorded)))
 
 
 def _read(body: bytes, received_ms: int) -> tuple[Question, str | None]:

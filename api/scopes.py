@@ -1,4 +1,8 @@
-"""Which scope each address asks for, on one page. What stands nowhere here asks for `admin`: deny by default."""
+"""Which scope each address asks for, on one page. What stands nowhere here asks for `admin`: deny by default.
+
+Operators' acts share one address and differ in weight: what keeps the past as it is asks for `operate`, what makes
+another past of it, or takes records away for good, for `admin`, as a rollback does.
+"""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -7,8 +11,8 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 DESCRIBED: dict[Scope, str] = {
     "decide": "ask for slates and quotes",
     "feedback": "report what users did and what became of quotes",
-    "operate": "the catalogue, decisions, figures, snapshots, acts and the dashboard",
-    "admin": "everything, and what rewrites the past",
+    "operate": "the catalogue, decisions, figures, snapshots, the dashboard, and the acts freeze, resume and rules",
+    "admin": "everything, and what rewrites the past: rollbacks, and the acts promote and erase",
 }
 
 
@@ -55,6 +59,14 @@ RULES = (
     Rule("POST", "/logout", None, None),
     Rule("GET", "/dashboard/", "", "operate"),
 )
+# What an act asks for beyond its address, also for a dry run; one that stands nowhere here asks for `admin`.
+ACTS: dict[str, Scope] = {
+    "freeze": "operate",
+    "resume": "operate",
+    "rules": "operate",
+    "promote": "admin",
+    "erase": "admin",
+}
 _EXACT = {(method, rule.start): rule for rule in RULES if rule.end is None for method in rule.methods.split()}
 _BELOW = tuple(rule for rule in RULES if rule.end is not None)
 
@@ -83,3 +95,12 @@ def scope_of(method: str, path: str) -> Scope | None:
     """
     rule = rule_of(method, path)
     return "admin" if rule is None else rule.scope
+
+
+def scope_of_act(act: str) -> Scope:
+    """The scope that an act needs.
+
+    >>> scope_of_act("freeze"), scope_of_act("erase"), scope_of_act("one that nobody has weighed yet")
+    ('operate', 'admin', 'admin')
+    """
+    return ACTS.get(act, "admin")

@@ -22,6 +22,7 @@ from api.idempotency import Answer, Replays
 from api.identifiers import clock_ms
 from api.metrics import Metrics
 from api.problems import Problem
+from api.scopes import Scope
 from api.settings import ServiceSettings
 from online import records
 from online.archive import open_log
@@ -46,7 +47,7 @@ log = structlog.get_logger("perennial.service")
 class Call:
     """One request, read: its body and the headers that change what is done with it."""
 
-    __slots__ = ("body", "client", "idempotency_key", "min_position", "request_id")
+    __slots__ = ("body", "client", "idempotency_key", "may", "min_position", "request_id")
 
     def __init__(
         self,
@@ -56,8 +57,10 @@ class Call:
         idempotency_key: str | None = None,
         min_position: str | None = None,
         client: str = "",
+        may: Callable[[Scope], bool] = lambda scope: False,
     ) -> None:
         self.body = body
+        self.may = may  # whether who asks has a scope, where the address alone does not say which one is needed
         self.client = client  # the name of the key that asks
         self.request_id = request_id
         self.idempotency_key = idempotency_key

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from api.scopes import rule_of
-from online.live import LiveModel, Recommended
+from online.live import LiveModel
 from online.log import Claim, LogError, LogWriter
 from online.pricing.live import LivePricing
 from online.pricing.quote import Fare
@@ -99,11 +99,11 @@ class Spans:
                 super().__init__(*attached)
                 self.pricing = TracedPricing(self)
 
-            def recommend(self, **asked: Any) -> tuple[Decision, list[Recommended]]:
+            def recommend(self, **asked: Any) -> Decision:
                 with tracer.start_as_current_span("decide") as span:
-                    decision, slate = super().recommend(**asked)
+                    decision = super().recommend(**asked)
                     _say(span, decision_id=decision.decision_id, position=decision.read_position)
-                    return decision, slate
+                    return decision
 
         return TracedModel
 

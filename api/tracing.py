@@ -22,7 +22,7 @@ from online.chance import hash64
 from online.fold import Fold
 from online.history import History
 from online.log import LogError, LogReader
-from online.recommendation.decide import Decider, Recommended, Request
+from online.recommendation.decide import Decider, Recommended, Request, recommended
 from online.recommendation.layout import LEARNER_COLUMNS
 from online.rows import find_row
 from online.state import COLUMN_BY_NAME, State
@@ -205,9 +205,9 @@ def _answer(state: State, asked: Request | None) -> list[Recommended]:
         return []
     views = bind(read_only(state.arrays, COLUMN_BY_NAME), state.settings)
     slate = Decider(state.settings).decide(views, None, asked)
-    _, answered = slate.recorded(
+    decision = slate.recorded(
         asked,
-        item_id=state.item_id,
+        item_ids=[state.item_id(row) for row in slate.rows],
         arm=0,
         read_position=state.position,
         artifact_id=state.artifact_id,
@@ -215,7 +215,7 @@ def _answer(state: State, asked: Request | None) -> list[Recommended]:
         staleness_ms=0,
         client="",
     )
-    return answered
+    return recommended(decision)
 
 
 def _compared(before: list[Recommended], after: list[Recommended]) -> list[Answered]:

@@ -54,9 +54,9 @@ class Again:
         artifact = self._artifacts(state.artifact_id)
         champion = self._champion(artifact) if artifact and arm_of(state.settings, recorded.user_id) else None
         slate = self._decider.decide(bind(read_only(state.arrays, COLUMN_BY_NAME), state.settings), champion, request)
-        derived, _ = slate.recorded(
+        return slate.recorded(
             request,
-            item_id=state.item_id,
+            item_ids=[state.item_id(row) for row in slate.rows],
             arm=1 if champion else 0,
             read_position=recorded.read_position,
             artifact_id=state.artifact_id,
@@ -64,7 +64,6 @@ class Again:
             staleness_ms=recorded.staleness_ms,
             client=recorded.client,
         )
-        return derived
 
     def _fare(self, state: State, recorded: Quote) -> Quote | None:
         views = bind(read_only(state.arrays, COLUMN_BY_NAME), state.settings)

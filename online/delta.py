@@ -9,8 +9,10 @@ An array that stands in none of these is the other state's, as it was there.
 
 import numpy as np
 
+from online.hash_tree import APART, BLOCK, Leaves, Tree, block_rows, leaves, renewed
 from online.state import COLUMN_BY_NAME
 from online.tables import Array, Arrays
+from online.touched import Touched
 
 
 def by_rows(name: str, array: Array) -> Array:
@@ -41,6 +43,89 @@ def difference(before: Arrays, after: Arrays) -> Arrays:
                 parts[f"{name}|rows"] = changed
                 parts[f"{name}|values"] = by_rows(name, array)[changed]
     return parts
+
+
+def difference_by_tree(before: Tree, after: Arrays, touched: Touched) -> tuple[Tree, Arrays]:
+    """The tree of `after`, and what `patched` needs beside the arrays of the tree `before` to give it.
+
+    Only blocks that hold a noted row are hashed, of tables that nobody notes all; arrays are not compared.
+    """
+    tree: Tree = {}
+    parts: Arrays = {}
+    noted = _Noted(touched)
+    for name, array in sorted(after.items()):
+        if name == APART:
+            parts[name] = array
+            continue
+        known, column = before.get(name), COLUMN_BY_NAME.get(name)
+        if (
+            known is None
+            or known.dtype != array.dtype.str
+            or known.shape[1:] != array.shape[1:]
+            or (column is not None and (column.layout == "lanes" or known.shape[0] > array.shape[0]))
+        ):
+            tree[name] = leaves(array)
+            if tree[name] != known:
+                parts[name] = array
+        elif column is None:
+            tree[name] = leaves(array)
+            _text_part(parts, name, array, known, tree[name])
+        else:
+            rows, blocks = noted.of(column.table, known.shape[0], array)
+            tree[name], changed = renewed(known, array, blocks)
+            if changed.size:
+                written = _rows_of(changed, rows, array)
+                parts[f"{name}|rows"] = written
+                parts[f"{name}|values"] = array[written]
+    return tree, parts
+
+
+class _Noted:
+    """Rows and blocks to look at, found once for the columns that share them."""
+
+    def __init__(self, touched: Touched) -> None:
+        self._touched = touched
+        self._rows: dict[str, Array | None] = {}
+        self._blocks: dict[tuple[str, int], Array] = {}
+
+    def of(self, table: str, before: int, array: Array) -> tuple[Array | None, Array]:
+        """Rows that were written, None for all of them, and the blocks that they lie in; `before`: rows there were."""
+        count, per = array.shape[0], block_rows(array)
+        if table not in self._rows:
+            rows = self._touched.rows(table)
+            if rows is not None:
+                rows = np.union1d(rows[rows < before], np.arange(before, count))
+            self._rows[table] = rows
+        rows = self._rows[table]
+        if (table, per) not in self._blocks:
+            self._blocks[table, per] = np.arange(-(-count // per)) if rows is None else np.unique(rows // per)
+        return rows, self._blocks[table, per]
+
+
+def _rows_of(blocks: Array, rows: Array | None, array: Array) -> Array:
+    per, count = block_rows(array), array.shape[0]
+    if rows is None:
+        written: Array = (blocks[:, None] * per + np.arange(per)).ravel()
+        written = written[written < count]
+        return written.astype(np.uint32)
+    changed = np.zeros(-(-count // per), np.bool_)
+    changed[blocks] = True
+    kept: Array = rows[changed[rows // per]]
+    return kept.astype(np.uint32)
+
+
+def _text_part(parts: Arrays, name: str, array: Array, known: Leaves, found: Leaves) -> None:
+    if found == known:
+        return
+    same = next((k for k, (a, b) in enumerate(zip(_each(known), _each(found), strict=False)) if a != b), None)
+    whole = min(known.shape[0], array.shape[0]) // BLOCK
+    kept = min(whole if same is None else same, whole) * BLOCK
+    parts[f"{name}|kept"] = np.array([kept], np.int64)
+    parts[f"{name}|tail"] = array[kept:]
+
+
+def _each(found: Leaves) -> list[bytes]:
+    return [found.digests[at : at + 32] for at in range(0, len(found.digests), 32)]
 
 
 def patched(before: Arrays, parts: Arrays) -> Arrays:

@@ -8,17 +8,35 @@ from online.failpoint import failpoint
 
 def write_durably(path: Path, content: bytes) -> None:
     """Temporary file, fsync, rename, fsync of the folder: a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_together([(path, content)])
+
+
+def write_together(files: list[tuple[Path, bytes]]) -> None:
+    """Several files, each whole or not at all, the later ones there only where the earlier ones are; each folder is
+    synced once, at the end.
+
+    Contents are on the disk before anything gets its name, names are given in order, and file systems with a journal
+    keep that order through a power cut. Where one does not, a name may come back without the one before it.
+    """
+    folders: dict[Path, None] = {}
+    for path, content in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folders[path.parent] = None
+        with open(_temporary(path), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
     failpoint("durable.written")
-    temporary.rename(path)
+    for path, _ in files:
+        _temporary(path).rename(path)
     failpoint("durable.renamed")
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    for folder in folders:
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")

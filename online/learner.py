@@ -65,6 +65,7 @@ from online.snapshot import (
     write_snapshot,
 )
 from online.state import State
+from online.touched import Touched
 
 READ_MAX = 1024
 PUBLISH_EVERY_MS = 1.0  # at least this far apart, so that a worker always has time to finish what it reads
@@ -99,6 +100,8 @@ class Learner:
         self._freshened = 0
         self._last_snapshot = self.state.position
         self._snapshotting = 0  # the process that writes one
+        self._touched = self._all_touched()
+        self._touched_before: Touched | None = None  # what that process was given
         self._entry = b""
 
     @property
@@ -165,9 +168,11 @@ class Learner:
             client.close()
 
     def _ledger(self) -> dict[str, dict[str, str]] | None:
-        """Seats out of the log itself, where an act has changed what the state is the fold of; else None."""
-        segments = self.timeline.lineage.segments
-        if len(segments) <= 1 and not any(segment.without for segment in segments):
+        """Seats out of the log itself, where an act has changed what the state is the fold of; else None.
+
+        Any act on the past will do: right behind a rollback the lineage is one stretch, and lacks what was sold since.
+        """
+        if self.history.lineages.newest_change == 0:
             return None
         ledger, place = Ledger(), 0
         try:
@@ -195,6 +200,7 @@ class Learner:
         self.catch_up()
         self.check_seats(url)
         publisher = Publisher(shared_folder(self.home), self.state, artifacts=self.home / "artifacts")
+        publisher.watch = self._note
         publisher.publish()  # once by rows: its kernels too are ready before anyone waits for them
         control = publisher.control
         _say(f"learner ready at position {self.state.position}")
@@ -238,6 +244,7 @@ class Learner:
         changed_at = self.history.lineages.newest_change
         publisher.lineage_at = changed_at
         publisher.adopt(self.state)
+        self._touched, self._touched_before = self._all_touched(), None
         self.monitor = Monitor(self.state)
         failpoint("learner.switched")
         _say(f"act at position {changed_at} changed the past: folded again, now at position {self.state.position}")
@@ -250,21 +257,28 @@ class Learner:
         """
         if self.state.position == self._last_snapshot:
             return
-        if self._snapshotting and os.waitpid(self._snapshotting, os.WNOHANG)[0] == 0:
-            return  # the one before is not through yet
+        if self._snapshotting:
+            found, status = os.waitpid(self._snapshotting, os.WNOHANG)
+            if found == 0:
+                return  # the one before is not through yet
+            if self._touched_before is not None and status != 0:
+                self._touched = self._touched.joined(self._touched_before)
         self._snapshotting = 0
         if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:
             self.snapshot(reason)
             self.archive(url, self.state.position)
             return
         entry = self._entry or self.reader.entry(self.state.position) or b""
+        touched = self._touched if self._all_noted() else None
         self._snapshotting = os.fork()
         if self._snapshotting:
             self._last_snapshot = self.state.position
+            self._touched_before = self._touched if touched is not None else self._all_touched()
+            self._touched = Touched(self.timeline.lineage.last, self.state.arrays)
             return
         code = 1
         try:
-            self._write(reason, entry)
+            self._write(reason, entry, touched)
             self.archive(url, self.state.position)
             code = 0
         except Exception as error:
@@ -279,7 +293,19 @@ class Learner:
         self._write(reason, self._entry or self.reader.entry(self.state.position) or b"")
         self._last_snapshot = self.state.position
 
-    def _write(self, reason: str, entry: bytes) -> None:
+    def _note(self, rows: dict[str, np.ndarray | None]) -> None:
+        self._touched.note(rows)
+
+    def _all_noted(self) -> bool:
+        """Whether nothing was folded that has not been published: what moved there nobody has been told yet."""
+        return not any(int(journal.used[0]) for journal in self.state.journals().values())
+
+    def _all_touched(self) -> Touched:
+        touched = Touched(0)
+        touched.note(dict.fromkeys(self.state.journals()))
+        return touched
+
+    def _write(self, reason: str, entry: bytes, touched: Touched | None = None) -> None:
         snapshot = write_snapshot(
             self.snapshots,
             self.state,
@@ -288,6 +314,7 @@ class Learner:
             counters=counters_of(self.state),
             lineage=self.timeline.lineage,
             acts=self.history.lineages.acts,
+            touched=touched,
         )
         remove_old(self.snapshots)
         _say(f"snapshot {snapshot.id} at position {snapshot.position}: {reason}, {snapshot.bytes / 1e6:.1f} MB")

@@ -40,7 +40,7 @@ from online.publication import (
     open_control,
     shared_folder,
 )
-from online.recommendation.decide import Champion, Decider, Recommended, Request, arm_of
+from online.recommendation.decide import Champion, Decider, Request, arm_of
 from online.records import ARMS, Decision
 from online.settings import Settings, read_settings
 from online.state import COLUMN_BY_NAME
@@ -48,7 +48,7 @@ from online.tables import Arrays
 from online.text import read_text
 from online.views import Views, bind, read_only
 
-__all__ = ["ArmReward", "LearnerNotReady", "LiveModel", "Recommended"]
+__all__ = ["ArmReward", "LearnerNotReady", "LiveModel"]
 REMAPS_MAX = 200
 READS_MAX = 1_000  # a read that the learner overtook is made again; more than this means it writes without a pause
 
@@ -81,8 +81,7 @@ class LiveModel:
         self._generation = -1
         self._arrays: tuple[Arrays, ...] = ()
         self._views: tuple[Views, ...] = ()
-        self._item_ids: list[str] = []
-        self._item_keys: list[int] = []
+        self._item_ids: dict[int, str] = {}  # by key
         self._remap()
 
     @classmethod
@@ -123,7 +122,6 @@ class LiveModel:
             self._arrays = tuple(read_only(side, COLUMN_BY_NAME) for side in sides)
             self._views = tuple(bind(arrays, self.settings) for arrays in self._arrays)
             self._item_ids.clear()
-            self._item_keys.clear()
             self._generation = generation
         raise LearnerNotReady(f"the arrays under {self._folder} are gone: the learner has stopped")
 
@@ -257,7 +255,7 @@ class LiveModel:
         exclude: list[str] | None = None,
         client: str = "",
         head: int = 0,
-    ) -> tuple[Decision, list[Recommended]]:
+    ) -> Decision:
         """Decide a slate from the state in front. `head`: the log's last position that the caller knows of."""
         request = Request(
             decision_id=decision_id,
@@ -273,17 +271,17 @@ class LiveModel:
             version, views = self._front()
             slate = self._decider.decide(views, champion, request)
             position = int(views.frame.position[0])
-            self._learn_ids(views, slate.rows)
+            new = [(row, key) for row, key in zip(slate.rows, slate.keys, strict=True) if key not in self._item_ids]
+            texts = [(key, read_text(views.id_text, row)) for row, key in new]
             if self.holds(version):
+                self._item_ids.update(texts)  # else one may be of two versions
                 break
-            for row in slate.rows:
-                self._item_keys[row] = 0  # its text may be of two versions
         else:
             raise LearnerNotReady("the learner overtook every read")
         staleness_ms = 0 if position >= head else max(0, received_ms - self.published_at_ms)
         return slate.recorded(
             request,
-            item_id=self._item_ids.__getitem__,
+            item_ids=[self._item_ids[key] for key in slate.keys],
             arm=1 if champion else 0,
             read_position=position,
             artifact_id=self.artifact_id,
@@ -291,17 +289,6 @@ class LiveModel:
             staleness_ms=staleness_ms,
             client=client,
         )
-
-    def _learn_ids(self, views: Views, rows: list[int]) -> None:
-        """Keep the texts of the items' ids, as far as they are new or were given to another item."""
-        ids, keys = self._item_ids, self._item_keys
-        for row, key in zip(rows, views.items.key[rows].tolist(), strict=True):
-            while row >= len(ids):
-                ids.append("")
-                keys.append(0)
-            if keys[row] != key:
-                ids[row] = read_text(views.id_text, row)
-                keys[row] = key
 
 
 def _layout(folder: Path, generation: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import json
 import mmap
 import os
 import time
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,6 +156,7 @@ class Publisher:
         self.control = open_control(folder, create=True)
         self._state = state
         self._state_generation = -1
+        self.watch: Callable[[dict[str, Array | None]], None] | None = None  # is told of every row that moved
         self._copies: list[_Copy] = []
         self._before: dict[str, Array | None] = {}
         self._counts: list[dict[str, int]] = [{}, {}]
@@ -172,6 +174,8 @@ class Publisher:
             self._publish_whole()
             return
         rows = {name: taken(journal) for name, journal in state.journals().items()}
+        if self.watch:
+            self.watch(rows)
         version = int(control[VERSION]) + 1
         side = version & 1
         control[WRITING] = version
@@ -263,6 +267,8 @@ class Publisher:
         for name, journal in state.journals().items():
             taken(journal)
             self._before[name] = NO_ROWS
+        if self.watch:
+            self.watch(dict.fromkeys(state.journals()))
         self._copies = [
             _copy_plan(column, state.arrays[column.name], sides) for column in SERVED if column.table not in FIXED
         ]

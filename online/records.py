@@ -10,13 +10,11 @@ arrival. `received_ms` is the service's clock at arrival, recorded once; the fol
 
 import struct
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from online.pricing.records import Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
-from online.tables import Array
 
 SCHEMA = 1
 ID_LENGTH_MAX = 256
@@ -126,9 +124,10 @@ Record = (
 
 ARMS = ("live", "champion")
 BECAUSE_TERMS = 3
-_TERM = np.dtype([("expert", "u1"), ("part", "<f4")])
-NO_BECAUSE = bytes(BECAUSE_TERMS * _TERM.itemsize)  # of a position that nothing speaks for
+TERM = np.dtype([("expert", "u1"), ("part", "<f4")])
+NO_BECAUSE = bytes(BECAUSE_TERMS * TERM.itemsize)  # of a position that nothing speaks for
 
+_term = struct.Struct("<Bf")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
 
@@ -169,19 +168,11 @@ def unpack_floats(packed: bytes) -> tuple[float, ...]:
     return struct.unpack(f"<{len(packed) // 4}f", packed)
 
 
-def pack_because(experts: Array, parts: Array) -> bytes:
-    """Per position its BECAUSE_TERMS largest terms. experts: u1 [n, BECAUSE_TERMS] numbers, parts: f4 likewise."""
-    terms = np.empty(experts.shape, _TERM)
-    terms["expert"] = experts
-    terms["part"] = parts
-    return terms.tobytes()
-
-
 def unpack_because(packed: bytes) -> list[list[tuple[int, float]]]:
-    """Per position its terms: (expert's number, contribution to the score).
+    """Per position its BECAUSE_TERMS largest terms: (expert's number, contribution to the score).
 
-    >>> unpack_because(pack_because(np.array([[1, 0, 2]], "u1"), np.array([[0.5, 0.25, 0.0]], "f4")))
+    >>> unpack_because(np.array([(1, 0.5), (0, 0.25), (2, 0.0)], TERM).tobytes())
     [[(1, 0.5), (0, 0.25), (2, 0.0)]]
     """
-    terms: Any = np.frombuffer(packed, _TERM).reshape(-1, BECAUSE_TERMS)
-    return list(terms.tolist())
+    terms = list(_term.iter_unpack(packed))
+    return [terms[at : at + BECAUSE_TERMS] for at in range(0, len(terms), BECAUSE_TERMS)]

@@ -66,4 +66,8 @@ def remove(folder: Path, gone: list[Snapshot]) -> list[Snapshot]:
         for blob in (folder / "blobs").glob("*.safetensors"):
             if f"blobs/{blob.name}" not in used:
                 blob.unlink(missing_ok=True)
+        digests = {s.state_digest for s in newest_first(folder) if isinstance(s, Snapshot)}
+        for tree in (folder / "trees").glob("*"):
+            if tree.name not in digests:
+                tree.unlink(missing_ok=True)
     return gone

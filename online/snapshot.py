@@ -2,12 +2,13 @@
 
     snapshots/<id>.json             the manifest, canonical JSON: position, lineage, digests, settings, environment
     snapshots/blobs/<blake3>.safetensors
+    snapshots/trees/<state digest>            the digest's blocks; may be gone, and is checked by the digest itself
 
 A blob holds the state's arrays whole, or what changed since the snapshot that the manifest names as its base. Each
 array in it is a chunk with a BLAKE3 of its own; `root`, over them and everything else that the manifest says, stands
-for every byte. A blob is written temp + fsync + rename and its folder synced before the manifest names it, so that a
-manifest never dangles. safetensors alone would load a flipped bit without a word; the digests of blob, chunks and state
-do not.
+for every byte. Blob and manifest are on the disk before either has its name, and the manifest gets its own last; one
+that names a blob which is not there, or not whole, is refused like any other spoilt one. safetensors alone would load a
+flipped bit without a word; the digests of blob, chunks and state do not.
 """
 
 import contextlib
@@ -27,15 +28,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from online.artifact import Artifact
-from online.delta import difference, patched
-from online.durable import write_durably
+from online.delta import difference, difference_by_tree, patched
+from online.durable import write_durably, write_together
+from online.hash_tree import Tree, TreeUnreadable, read_tree, root, tree_of, written
 from online.lineage import Lineage
 from online.records import SCHEMA, Act
 from online.settings import read_settings, settings_text
 from online.state import State
 from online.tables import Array, Arrays
+from online.touched import Touched
 
-FORMAT = 2
+FORMAT = 3
 DEPTH_MAX = 8  # differences on top of each other before everything is written again
 DIFFERENCE_MAX = 0.5  # of the whole: a larger one is not worth its reading
 
@@ -113,14 +116,19 @@ def write_snapshot(
     acts: list[tuple[int, Act]] | None = None,
     planned: bool = False,
     label: str = "",
+    touched: Touched | None = None,
 ) -> Snapshot:
-    """Write the state as it is. `entry` is the log's record at its position; without a lineage, all of the log."""
+    """Write the state as it is. `entry` is the log's record at its position; without a lineage, all of the log.
+
+    `touched`: the rows that were written since a place; then only they are looked at, where a snapshot from behind that
+    place is there to build on.
+    """
     lineage = lineage or Lineage(state.artifact_id).grown(1, state.position)
-    digest = state.digest()
     arrays = {name: np.ascontiguousarray(array) for name, array in state.canonical()}
     with writing(folder):
         parent = _parent(folder, lineage)
-        base, parts = _difference(folder, parent, arrays)
+        base, tree, parts = _difference(folder, parent, arrays, touched)
+        digest = root(state.identity, tree)
         content = save({name: np.ascontiguousarray(array) for name, array in parts.items()})
         checksum = blake3(content).hexdigest()
         identity = f"{state.artifact_id}|{state.pricing_artifact_id}|{state.position}|{digest}|{planned}"
@@ -157,8 +165,10 @@ def write_snapshot(
                 known = read_manifest(path)
                 if (folder / known.file).exists():  # the same state at the same place: only its name may be new
                     return known if not label else _write_manifest(folder, msgspec.structs.replace(known, label=label))
-        write_durably(folder / snapshot.file, content)
-        return _write_manifest(folder, snapshot)
+        _write_tree(folder, digest, tree)
+        snapshot = _rooted(snapshot)
+        write_together([(folder / snapshot.file, content), (path, _encoded(snapshot))])
+        return snapshot
 
 
 def relabel(folder: Path, snapshot_id: str, label: str) -> Snapshot:
@@ -283,9 +293,17 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _write_manifest(folder: Path, snapshot: Snapshot) -> Snapshot:
-    snapshot = msgspec.structs.replace(snapshot, root=_root(snapshot))
-    write_durably(folder / f"{snapshot.id}.json", msgspec.json.encode(snapshot, order="sorted"))
+    snapshot = _rooted(snapshot)
+    write_durably(folder / f"{snapshot.id}.json", _encoded(snapshot))
     return snapshot
+
+
+def _rooted(snapshot: Snapshot) -> Snapshot:
+    return msgspec.structs.replace(snapshot, root=_root(snapshot))
+
+
+def _encoded(snapshot: Snapshot) -> bytes:
+    return msgspec.json.encode(snapshot, order="sorted")
 
 
 def _root(snapshot: Snapshot) -> str:
@@ -318,13 +336,46 @@ def _parent(folder: Path, lineage: Lineage) -> Snapshot | None:
     return None
 
 
-def _difference(folder: Path, parent: Snapshot | None, arrays: Arrays) -> tuple[Snapshot | None, Arrays]:
-    """What to write: the difference to the parent, or all of it where there is none, or none worth it."""
+def _difference(
+    folder: Path, parent: Snapshot | None, arrays: Arrays, touched: Touched | None
+) -> tuple[Snapshot | None, Tree, Arrays]:
+    """What to write, and the tree of all of it: the difference to the parent, or everything where there is none, or
+    none worth it."""
     if parent is None or parent.depth >= DEPTH_MAX:
-        return None, arrays
-    try:
-        parts = difference(load_arrays(folder, parent), arrays)
-    except (SnapshotCorrupt, SnapshotForeign):
-        return None, arrays  # nothing is built on what cannot be read
+        return None, tree_of(arrays), arrays
+    before = _noted_tree(folder, parent, touched)
+    if before is not None and touched is not None:
+        touched.note_rings(arrays)
+        tree, parts = difference_by_tree(before, arrays, touched)
+    else:
+        tree = tree_of(arrays)
+        try:
+            parts = difference(load_arrays(folder, parent), arrays)
+        except (SnapshotCorrupt, SnapshotForeign):
+            return None, tree, arrays  # nothing is built on what cannot be read
     small = sum(part.nbytes for part in parts.values()) < DIFFERENCE_MAX * sum(a.nbytes for a in arrays.values())
-    return (parent, parts) if small else (None, arrays)
+    return (parent, tree, parts) if small else (None, tree, arrays)
+
+
+def _noted_tree(folder: Path, parent: Snapshot, touched: Touched | None) -> Tree | None:
+    """The parent's tree, where what was written since it is known row by row, and its files are all there."""
+    if touched is None or not touched.known or parent.lineage.last < touched.since:
+        return None
+    below: Snapshot | None = parent
+    try:
+        while below is not None:
+            if (folder / below.file).stat().st_size != below.bytes:
+                return None
+            below = find_snapshot(folder, below.base) if below.base else None
+        content = (folder / "trees" / parent.state_digest).read_bytes()
+        return read_tree(content, f"{parent.artifact_id}|{parent.pricing_artifact_id}", parent.state_digest)
+    except (OSError, TreeUnreadable, SnapshotMissing, SnapshotCorrupt, SnapshotForeign):
+        return None
+
+
+def _write_tree(folder: Path, digest: str, tree: Tree) -> None:
+    """Not synced: what a power cut leaves of it is not the tree of this digest, and then nobody builds on it."""
+    (folder / "trees").mkdir(exist_ok=True)
+    temporary = folder / "trees" / f".{digest}"
+    temporary.write_bytes(written(tree))
+    temporary.rename(folder / "trees" / digest)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from blake3 import blake3
 
 from online.artifact import Artifact
 from online.fifo import reindex
 from online.frame import FRAME_COLUMNS, frame_capacity
+from online.hash_tree import root, tree_of
 from online.journal import RowJournal, empty_journal
 from online.pricing import selling
 from online.pricing.arrays import PRICING_COLUMNS, begin_pool, pricing_capacity
@@ -158,17 +158,16 @@ class State:
         }
 
     def digest(self) -> str:
-        """BLAKE3 over name, dtype, shape and bytes of every canonical array, and the artifacts' ids; 32 hex digits.
+        """BLAKE3 over name, dtype, shape and blocks of every canonical array, and the artifacts' ids; 32 hex digits.
 
         The position is no part of it: a state that an act brought back has its digest back.
         """
-        hasher = blake3(f"{self.artifact_id}|{self.pricing_artifact_id}".encode())
-        for name, array in self.canonical():
-            if name == "frame.position":
-                continue
-            hasher.update(f"|{name}|{array.dtype.str}|{array.shape}|".encode())
-            hasher.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
-        return hasher.hexdigest()[:32]
+        return root(self.identity, tree_of(dict(self.canonical())))
+
+    @property
+    def identity(self) -> str:
+        """What the digest begins with: the artifacts."""
+        return f"{self.artifact_id}|{self.pricing_artifact_id}"
 
     # Room -----------------------------------------------------------------------------------------------------------
 

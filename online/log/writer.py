@@ -42,6 +42,7 @@ _PASSING = (
     "TRYAGAIN",
 )
 _RECONNECT = ("NOSCRIPT", "LOADING", "READONLY")
+_CLOSED = 2**53 - 1  # a batch number above all others
 _CLAIM_WORDS = 6  # of one claim, as append.lua takes it
 _DELAY_FIRST_S, _DELAY_MAX_S = 0.01, 0.25
 
@@ -157,7 +158,10 @@ class LogWriter:
             async with asyncio.timeout(drain_s):
                 await self._wait_until(lambda: not self._queue and self._in_flight is None)
                 if self._wire is not None:
-                    await self._wire.call("HDEL", self._keys.writers, self.writer_id, timeout_s=drain_s)
+                    # A broken connection's last bytes may still arrive, and must be known as old: the entry says that
+                    # nothing comes from this writer any more, and is the first to be forgotten.
+                    told = f"{_CLOSED} 0"
+                    await self._wire.call("HSET", self._keys.writers, self.writer_id, told, timeout_s=drain_s)
         except (TimeoutError, OSError, hiredis.ReplyError):
             # The entry stays and is forgotten in its turn; whoever still waits is told below.
             pass

@@ -1,5 +1,7 @@
 """The model's part of a quote, one call of a kernel: what a seat is worth, the fare, and its neighbours' demand."""
 
+from typing import Any
+
 from numba import njit
 
 from online.arithmetic import log, sigmoid
@@ -33,9 +35,13 @@ def tell_demand(p: Pricing, flight: int, rung: int, out: Array) -> int:
 
 @njit(cache=True)
 def price(
-    p: Pricing, flight: int, given: Array, at_ms: int, seats_left: int, table_days_max: float, demand: Array
+    held: Any, flight: int, given: Array, at_ms: int, seats_left: int, table_days_max: float, demand: Array
 ) -> tuple[int, float, int, int]:
-    """(fare in cents, bid price, who named it, rows of demand); BY_RULES where the model has no fare to name."""
+    """(fare in cents, bid price, who named it, rows of demand); BY_RULES where the model has no fare to name.
+
+    held: a Pricing (`online.held`).
+    """
+    p = held.value
     f = p.flights
     rung, bid_price, fluid = quote(p, flight, given, at_ms, seats_left, int(table_days_max * DAY_MS))
     if not 0.0 <= bid_price < 1e12:
@@ -50,8 +56,9 @@ def price(
 
 
 @njit(cache=True)
-def demand_around(p: Pricing, flight: int, given: Array, at_ms: int, bid_price: float, fare: int, out: Array) -> int:
-    """As `tell_demand`, around the rung nearest to a fare that rules have moved."""
+def demand_around(held: Any, flight: int, given: Array, at_ms: int, bid_price: float, fare: int, out: Array) -> int:
+    """As `tell_demand`, around the rung nearest to a fare that rules have moved. held: a Pricing (`online.held`)."""
+    p = held.value
     choose_fare(p, flight, given, at_ms, bid_price)
     near = 0
     for k in range(1, p.flights.fares[flight]):

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from online.recommendation.layout import CELLS_MAX, DIMENSION
+from online.recommendation.vectors import LANES, product
 from online.tables import Arrays
 
 ROUNDS = 4
@@ -41,29 +42,16 @@ def build_cells(vectors: np.ndarray) -> Arrays:
 
 
 @njit(cache=True)
-def dot(a: np.ndarray, b: np.ndarray) -> np.float32:
-    """a . b, f4 [DIMENSION] each, in sixteen running sums."""
-    lanes = np.zeros(16, np.float32)
-    for k in range(0, DIMENSION, 16):
-        for l in range(16):
-            lanes[l] += a[k + l] * b[k + l]
-    for l in range(8):
-        lanes[l] += lanes[l + 8]
-    for l in range(4):
-        lanes[l] += lanes[l + 4]
-    return np.float32((lanes[0] + lanes[2]) + (lanes[1] + lanes[3]))
-
-
-@njit(cache=True)
 def nearest(vectors: np.ndarray, rows: np.ndarray, centres: np.ndarray, cell: np.ndarray) -> None:
     """cell[k] = the centre nearest to vectors[rows[k]]; the lowest among equals."""
     half = np.empty(centres.shape[0], np.float32)
+    lanes = np.empty(LANES, np.float32)
     for c in range(centres.shape[0]):
-        half[c] = np.float32(0.5) * dot(centres[c], centres[c])
+        half[c] = np.float32(0.5) * product(centres, c, centres, c, lanes)
     for k in range(rows.shape[0]):
         best, most = 0, np.float32(-3e38)
         for c in range(centres.shape[0]):
-            near = dot(vectors[rows[k]], centres[c]) - half[c]
+            near = product(vectors, rows[k], centres, c, lanes) - half[c]
             if near > most:
                 best, most = c, near
         cell[k] = best
@@ -86,14 +74,16 @@ def move_centres(vectors: np.ndarray, rows: np.ndarray, cell: np.ndarray, centre
 
 
 @njit(cache=True)
-def probed(centres: np.ndarray, query: np.ndarray, near: np.ndarray, order: np.ndarray) -> int:
-    """order: the cells that the query points to most, best first; how many. near: f4 [cells] and order: i4 [cells],
-    room to work in."""
+def probed(
+    centres: np.ndarray, query: np.ndarray, user: int, lanes: np.ndarray, near: np.ndarray, order: np.ndarray
+) -> int:
+    """order: the cells that query[user] points to most, best first; how many. lanes: f4 [LANES], near: f4 [cells] and
+    order: i4 [cells], room to work in."""
     many = centres.shape[0]
     wanted = min(many, max(PROBES_MIN, many // PROBED_SHARE))
     held = 0
     for c in range(many):
-        value = dot(query, centres[c])
+        value = product(query, user, centres, c, lanes)
         if held == wanted and not value > near[order[held - 1]]:
             continue
         near[c] = value

@@ -40,9 +40,9 @@ def encode_all(vectors: np.ndarray, codes: np.ndarray, steps: np.ndarray, count:
 
 
 @njit(cache=True)
-def agreement(query: np.ndarray, code: np.ndarray) -> np.int32:
-    """The product of two codes, i1 [DIMENSION] each: times both steps it is nearly that of their vectors."""
+def agreement(query: np.ndarray, code: np.ndarray, row: int) -> np.int32:
+    """query . code[row], i1 [DIMENSION] and [rows, DIMENSION]: times both steps it is nearly their vectors' product."""
     total = np.int32(0)
     for k in range(DIMENSION):
-        total += np.int32(query[k]) * np.int32(code[k])
+        total += np.int32(query[k]) * np.int32(code[row, k])
     return total

@@ -4,7 +4,8 @@ The same code answers a request in a worker, ranks in a replay, and decides agai
 in the views (of one log position), in the champion where the user's arm is the champion's, and in the request.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,8 +18,16 @@ from online.held import hold
 from online.recommendation.arrays import EXPERTS
 from online.recommendation.layout import CANDIDATES_MAX, Learners
 from online.recommendation.ranking import BEYOND, SHORTLIST, Open
-from online.recommendation.slate_kernel import Shown, Sight, decide_slate
-from online.records import BECAUSE_TERMS, NO_BECAUSE, Decision, pack_because, pack_floats
+from online.recommendation.slate_kernel import Asked, Shown, Sight, decide_slate
+from online.records import (
+    BECAUSE_TERMS,
+    NO_BECAUSE,
+    TERM,
+    Decision,
+    pack_floats,
+    unpack_because,
+    unpack_floats,
+)
 from online.rows import find_row
 from online.settings import CONTEXT_FEATURES_MAX, SLATE_MAX, Settings
 from online.state import COLUMN_BY_NAME, State
@@ -26,6 +35,7 @@ from online.views import Views, bind, read_only
 
 SIGHTS_KEPT = 4  # two sides of the shared memory, two arms
 _ARM_DRAW = 1 << 32  # a draw's number that no position uses
+_NO_KEYS = np.zeros(0, np.uint64)
 
 
 class Because(msgspec.Struct, frozen=True):
@@ -59,8 +69,12 @@ class Request(NamedTuple):
 
 def arm_of(settings: Settings, user_id: str) -> int:
     """0 live, 1 champion: a fixed share of the users, by hash of user and seed."""
-    drawn = uniform(np.uint64(settings.seed), np.uint64(hash64(user_id)), _ARM_DRAW)
-    return int(drawn < settings.champion_share)
+    return int(_arm_drawn(settings.seed, user_id) < settings.champion_share)
+
+
+@lru_cache(maxsize=1 << 16)
+def _arm_drawn(seed: int, user_id: str) -> float:
+    return float(uniform(np.uint64(seed), np.uint64(hash64(user_id)), _ARM_DRAW))
 
 
 class Champion:
@@ -73,33 +87,30 @@ class Champion:
 
 
 class Slate(NamedTuple):
-    """What was decided, by rows of the items' table."""
+    """What was decided. Numbers stand as they go into the record."""
 
-    rows: list[int]
-    scores: list[float]
-    propensities: list[float]
-    experts: Any  # u1 [positions, BECAUSE_TERMS]
-    parts: Any  # f4 [positions, BECAUSE_TERMS], what those experts added
+    rows: list[int]  # of the items' table
+    keys: list[int]
+    scores: bytes  # f4 [positions]
+    propensities: bytes  # f4 [positions]
+    because: bytes  # records.TERM [positions, BECAUSE_TERMS]
     unknown: tuple[str, ...]  # candidates that nothing is known of, after all others
 
     def recorded(
         self,
         request: Request,
         *,
-        item_id: Callable[[int], str],
+        item_ids: Sequence[str],
         arm: int,
         read_position: int,
         artifact_id: str,
         received_ms: int,
         staleness_ms: int,
         client: str,
-    ) -> tuple[Decision, list[Recommended]]:
-        """The record for the log, and the positions for the answer."""
-        ids = (*map(item_id, self.rows), *self.unknown)
-        scores = self.scores + [0.0] * len(self.unknown)
-        propensities = self.propensities + [1.0] * len(self.unknown)
-        because = pack_because(self.experts, self.parts) + NO_BECAUSE * len(self.unknown)
-        record = Decision(
+    ) -> Decision:
+        """The record for the log. item_ids: of `rows`."""
+        more = len(self.unknown)
+        return Decision(
             decision_id=request.decision_id,
             user_id=request.user_id,
             at_ms=request.at_ms,
@@ -107,10 +118,10 @@ class Slate(NamedTuple):
             read_position=read_position,
             arm=arm,
             n=request.n,
-            item_ids=ids,
-            scores=pack_floats(scores),
-            propensities=pack_floats(propensities),
-            because=because,
+            item_ids=(*item_ids, *self.unknown),
+            scores=self.scores + pack_floats([0.0] * more) if more else self.scores,
+            propensities=self.propensities + pack_floats([1.0] * more) if more else self.propensities,
+            because=self.because + NO_BECAUSE * more,
             context=request.context,
             candidates=request.candidates,
             exclude=request.exclude,
@@ -118,51 +129,41 @@ class Slate(NamedTuple):
             staleness_ms=staleness_ms,
             client=client,
         )
-        terms = [list(zip(*pair, strict=True)) for pair in zip(self.experts.tolist(), self.parts.tolist(), strict=True)]
-        return record, recommended(ids, scores, propensities, terms + [[]] * len(self.unknown))
 
 
-def recommended(
-    ids: Sequence[str],
-    scores: Sequence[float],
-    propensities: Sequence[float],
-    because: Sequence[Sequence[tuple[int, float]]],
-) -> list[Recommended]:
-    """The positions of a slate, as a client sees them."""
+def recommended(decision: Decision) -> list[Recommended]:
+    """The positions of a recorded slate, as a client sees them: the numbers are the record's own bits."""
+    scores, propensities = unpack_floats(decision.scores), unpack_floats(decision.propensities)
+    positions = zip(decision.item_ids, scores, propensities, unpack_because(decision.because), strict=True)
     return [
-        Recommended(
-            item_id,
-            k,
-            score,
-            propensity,
-            [Because(EXPERTS[expert], part) for expert, part in terms if part != 0.0],
-        )
-        for k, (item_id, score, propensity, terms) in enumerate(zip(ids, scores, propensities, because, strict=True), 1)
+        Recommended(item_id, k, score, propensity, [Because(EXPERTS[expert], part) for expert, part in terms if part])
+        for k, (item_id, score, propensity, terms) in enumerate(positions, 1)
     ]
 
 
 def _keys(ids: tuple[str, ...] | None) -> Any:
-    return np.array([hash64(one) for one in ids] if ids else [], np.uint64)
+    return np.array([hash64(one) for one in ids], np.uint64) if ids else _NO_KEYS
 
 
 class Decider:
     """Decides requests; holds the buffers that doing so takes. Not to be used by two threads at a time."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._caps = np.array([cap.most for cap in settings.caps], np.int64)
-        self._seed = np.uint64(settings.seed)
+        self._asked = Asked(
+            context=np.zeros(CONTEXT_FEATURES_MAX, np.uint64),
+            caps=np.array([cap.most for cap in settings.caps], np.int64),
+            exploration=settings.exploration,
+            seed=np.uint64(settings.seed),
+        )
         self._shown = Shown(
             rows=np.zeros(SLATE_MAX, np.int64),
+            keys=np.zeros(SLATE_MAX, np.uint64),
             scores=np.zeros(SLATE_MAX, np.float32),
-            propensities=np.zeros(SLATE_MAX, np.float64),
-            experts=np.zeros((SLATE_MAX, BECAUSE_TERMS), np.uint8),
-            parts=np.zeros((SLATE_MAX, BECAUSE_TERMS), np.float32),
+            propensities=np.zeros(SLATE_MAX, np.float32),
+            because=np.zeros((SLATE_MAX, BECAUSE_TERMS), TERM),
+            pool=np.zeros(CANDIDATES_MAX, np.int64),
         )
-        self._held_shown = hold(self._shown)
-        self._context = np.zeros(CONTEXT_FEATURES_MAX, np.uint64)
-        self._pool = np.zeros(CANDIDATES_MAX, np.int64)
-        self._scores = np.empty(0, np.float32)
+        self._held_asked, self._held_shown = hold(self._asked), hold(self._shown)
         self._sights: list[tuple[Views, Champion | None, Any]] = []
 
     def _sight(self, views: Views, champion: Champion | None) -> Any:
@@ -173,44 +174,37 @@ class Decider:
         learners = views.learners if champion is None else with_users(champion.learners, views.learners)
         scored_key = views.items.key if champion is None else champion.items.key
         rows = Open(views.catalogue, views.items.key, scored_key, learners.scratch.stamp)
-        held = hold(Sight(views.users, views.items, learners, rows))
+        scores = np.empty(views.items.key.shape[0], np.float32)
+        held = hold(Sight(views.users, views.items, learners, rows, scores))
         self._sights = [(views, champion, held), *self._sights[: SIGHTS_KEPT - 1]]
         return held
 
     def decide(self, views: Views, champion: Champion | None, request: Request) -> Slate:
         """The slate for `request` from the state in `views`."""
-        capacity = views.items.key.shape[0]
-        if self._scores.shape[0] != capacity:
-            self._scores = np.empty(capacity, np.float32)
-        self._context[:] = 0
+        asked, shown = self._asked, self._shown
+        asked.context[:] = 0
         for k, key in enumerate(context_keys(request.context)):
-            self._context[k] = key
+            asked.context[k] = key
         n = min(request.n, SLATE_MAX)
         filled = decide_slate(
             self._sight(views, champion),
+            self._held_asked,
             self._held_shown,
             np.uint64(hash64(request.user_id)),
             request.at_ms,
-            self._context,
             _keys(request.candidates),
             request.candidates is not None,
             _keys(request.exclude),
-            self._caps,
             n,
-            self._settings.exploration,
-            self._seed,
             np.uint64(hash64(request.decision_id)),
-            self._scores,
-            self._pool,
-            CANDIDATES_MAX if len(self._caps) else max(SHORTLIST, n + BEYOND),
+            CANDIDATES_MAX if len(asked.caps) else max(SHORTLIST, n + BEYOND),
         )
-        shown = self._shown
         return Slate(
             rows=shown.rows[:filled].tolist(),
-            scores=shown.scores[:filled].tolist(),
-            propensities=shown.propensities[:filled].astype(np.float32).tolist(),
-            experts=shown.experts[:filled].copy(),
-            parts=shown.parts[:filled].copy(),
+            keys=shown.keys[:filled].tolist(),
+            scores=shown.scores[:filled].tobytes(),
+            propensities=shown.propensities[:filled].tobytes(),
+            because=shown.because[:filled].tobytes(),
             unknown=self._unknown(views, request, n - filled),
         )
 

@@ -159,19 +159,21 @@ class Scratch(NamedTuple):
     inner: Array  # f4 [FEATURES, UNITS] the rescorer as it stands
     start: Array  # f4 [UNITS] what the present situation gives its units
     outer: Array  # f4 [UNITS]
-    units: Array  # f4 [CANDIDATES_MAX, UNITS]
+    units: Array  # f4 [UNITS, WIDTH]
     inner_step: Array  # f4 [FEATURES, UNITS] the gradient
     context_rows: Array  # i4 [CONTEXT_PLACES]
     used: Array  # i8 [1] touched items
     backbone: Array  # f4
     listed: Array  # i4 [LISTED_MAX]
     found: Array  # i4 [FOUND_MAX]
-    best: Array  # i4 [LISTED_MAX]
+    value: Array  # f4 [FOUND_MAX] what those, or the listed, are worth at first sight
+    keys: Array  # u8 [LISTED_MAX + CANDIDATES_MAX], see `online.recommendation.ranking`
     near: Array  # f4 [CELLS_MAX]
     nearest: Array  # i4 [CELLS_MAX]
     candidate: Array  # i4 [CANDIDATES_MAX]
-    candidate_share: Array  # f4 [CANDIDATES_MAX, SHARES]
-    candidate_feature: Array  # f4 [CANDIDATES_MAX, FEATURES]
+    candidate_share: Array  # f4 [SHARES, WIDTH]
+    candidate_feature: Array  # f4 [FEATURES, WIDTH]
+    candidate_mixture: Array  # f4 [WIDTH]
     candidate_score: Array  # f8 [CANDIDATES_MAX]
 
 
@@ -188,7 +190,8 @@ class Learners(NamedTuple):
     scratch: Scratch
 
 
-CANDIDATES_MAX = 256  # compared with one taken item
+CANDIDATES_MAX = 256  # scored exactly: compared with one taken item, or the best for a slate
+WIDTH = CANDIDATES_MAX + 16  # of arrays with a column for each of them: no power of two, which caches take badly
 
 LEARNER_COLUMNS: tuple[Column, ...] = (
     Column(name="users.hidden", dtype="f4", shape=(HIDDEN,)),

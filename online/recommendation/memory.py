@@ -5,6 +5,8 @@ no slot is free, the smallest count gives way (the lowest slot among equals): pa
 same. After Misra and Gries (1982), with decay in the place of their common decrement.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -67,41 +69,50 @@ def share_of_one(total: float, at_ms: float, now_ms: float, half_life_ms: float,
     return left / (total * left + prior)
 
 
+class Brought(NamedTuple):
+    """Items that the memories bring up for one score, each with its shares and their part of the mixture."""
+
+    mark: np.ndarray  # i4 [items] place among them or -1
+    item: np.ndarray  # i4 [most] in the order in which they came up
+    share: np.ndarray  # f4 [most, SPARSE]
+    mixture: np.ndarray  # f4 [most] sum of trust * share
+    trust: np.ndarray  # f4 [SPARSE]
+
+
+@njit(cache=True)
+def place(brought: Brought, item: int, used: int) -> int:
+    """Where `item` stands, which is `used` for a new one; -1 where it finds no place any more."""
+    at = brought.mark[item]
+    if at < 0:
+        if used == brought.item.shape[0]:
+            return -1
+        at = used
+        brought.mark[item] = at
+        brought.item[at] = item
+        brought.mixture[at] = 0.0
+        for f in range(brought.share.shape[1]):
+            brought.share[at, f] = 0.0
+    return int(at)
+
+
 @njit(cache=True)
 def bring(
-    slot_items: np.ndarray,
-    slot_counts: np.ndarray,
-    row: int,
-    scale: float,
-    feature: int,
-    mark: np.ndarray,
-    touched: np.ndarray,
-    features: np.ndarray,
-    used: int,
+    brought: Brought, slot_items: np.ndarray, slot_counts: np.ndarray, row: int, scale: float, expert: int, used: int
 ) -> int:
-    """Add a row's counts, times `scale`, to a feature of the items that it holds; how many items are touched by now.
-
-    mark: i4 [items] place among the touched or -1; touched: i4 [most]; features: f4 [most, features], of the touched.
-    An item that finds no place any more is left out.
-    """
-    by = np.float32(scale)
-    rows, most, width = mark.shape[0], touched.shape[0], features.shape[1]
+    """Add a row's counts, times `scale`, to one expert's share for the items that it holds; how many items there are
+    by now."""
+    by, trust = np.float32(scale), brought.trust[expert]
     for s in range(slot_items.shape[1]):
         item = slot_items[row, s]
-        if item < 0 or item >= rows:
+        if item < 0 or item >= brought.mark.shape[0]:
             continue
         share = slot_counts[row, s] * by
         if share < LEAST_SHARE:
             continue
-        at = mark[item]
+        at = place(brought, item, used)
         if at < 0:
-            if used == most:
-                continue
-            at = used
-            used += 1
-            mark[item] = at
-            touched[at] = item
-            for f in range(width):
-                features[at, f] = 0.0
-        features[at, feature] += share
+            continue
+        used = max(used, at + 1)
+        brought.share[at, expert] += share
+        brought.mixture[at] += trust * share
     return used

@@ -29,9 +29,9 @@ from online.recommendation.layout import (
 )
 from online.recommendation.memory import remember
 from online.recommendation.mixing import TRUST_RATE_MAX, move_trust, move_weights
-from online.recommendation.rescoring import corrected, learn_network
+from online.recommendation.rescoring import learn_network
 from online.recommendation.residuals import move_item, settle_new
-from online.recommendation.score import combined, features_of, gather, has_taste
+from online.recommendation.score import add_corrections, features_of, gather, has_taste, score_columns
 from online.recommendation.settings import Knobs
 
 __all__ = ["Learners", "learn_slate", "observe"]
@@ -269,12 +269,14 @@ def _compare(
     stands_for = max(1.0, rest / (count - 1 - held)) if count > 1 + held else 1.0
 
     features, errors = scratch.candidate_feature, scratch.candidate_score
-    features_of(learners, user, scratch.candidate, count, tasteful, scratch.candidate_share, features)
+    features_of(learners, user, scratch.candidate, count, tasteful)
+    score_columns(scratch, items.bias, scratch.candidate, count, scratch.value)
+    networked = not has_taste(learners, user)
+    if networked:
+        add_corrections(scratch, count, scratch.value)
     best = -1e300
     for c in range(count):
-        score = combined(features[c], scratch.weight) + items.bias[scratch.candidate[c]]
-        score += corrected(features[c], scratch.inner, scratch.start, scratch.outer, scratch.units[c])
-        errors[c] = float(score)
+        errors[c] = float(scratch.value[c])
         best = max(best, errors[c])
     total = 0.0
     for c in range(count):
@@ -288,7 +290,7 @@ def _compare(
         error = (errors[c] / total - (1.0 if c == 0 else 0.0)) * weight
         errors[c] = error
         for f in range(FEATURES):
-            gradient[f] += error * float(features[c, f])
+            gradient[f] += error * float(features[f, c])
     for c in range(1 + held):
         if errors[c] > MOVED_FROM or c == 0:
             row = scratch.candidate[c]
@@ -297,12 +299,12 @@ def _compare(
             )
             touch(journal.items, row)
     move_weights(learners.mixing, segment, gradient, knobs.mixing_rate)
-    if not has_taste(learners, user):
+    if networked:
         learn_network(learners.mixing, scratch, errors, count, segment, knobs.rescoring_rate)
     move_trust(
         learners.mixing.trust,
         segment,
-        scratch.candidate_share[0],
+        scratch.candidate_share[:, 0],
         min(TRUST_RATE_MAX, knobs.trust_rate * weight * stands_for_events),
     )
     return min(loss, LOSS_MAX)

@@ -13,9 +13,8 @@ from numba import njit
 
 from online.recommendation.catalogue import Catalogue
 from online.recommendation.cells import probed
-from online.recommendation.codes import encode
+from online.recommendation.codes import agreement, encode
 from online.recommendation.layout import (
-    DIMENSION,
     F_TASTE,
     POPULARITIES,
     TOP,
@@ -28,9 +27,12 @@ from online.recommendation.score import first_look, gather, has_taste, score_few
 SHORTLIST = 64  # items that are scored exactly, at least
 BEYOND = 24  # more of them than a slate has positions
 ALL_UP_TO = 768  # items: below, all are candidates
-FROM_MEMORY = 96
+FROM_MEMORY = 128
+FROM_MEMORY_MIN = 96
+FROM_MEMORY_MAX = 512
 FROM_TASTE = 64
 FINITE = np.float32(3e38)
+LAST_ROW = np.uint64(0xFFFFFFFF)
 
 
 class Open(NamedTuple):
@@ -43,14 +45,15 @@ class Open(NamedTuple):
 
 
 @njit(cache=True)
-def keep_open(rows: Open, listed: np.ndarray, size: int, at_ms: int, stamp: int) -> int:
-    """Of listed[:size] keep those that are there, for sale at `at_ms`, and not excluded, in their order; how many."""
+def keep_open(rows: Open, listed: np.ndarray, size: int, count: int, at_ms: int, stamp: int) -> int:
+    """Of listed[:size] keep the rows below `count` that are there, for sale at `at_ms`, and not excluded, in their
+    order; how many."""
     stamps, key, scored_key = rows.stamps, rows.key, rows.scored_key
     since, until = rows.catalogue.available_from_ms, rows.catalogue.available_until_ms
     kept = 0
     for k in range(size):
         row = listed[k]
-        if stamps[row] == stamp or key[row] == 0 or key[row] != scored_key[row]:
+        if row < 0 or row >= count or stamps[row] == stamp or key[row] == 0 or key[row] != scored_key[row]:
             continue
         if since[row] <= at_ms and at_ms < until[row]:
             listed[kept] = row
@@ -59,125 +62,123 @@ def keep_open(rows: Open, listed: np.ndarray, size: int, at_ms: int, stamp: int)
 
 
 @njit(cache=True)
-def _worse(scores: np.ndarray, a: int, b: int) -> bool:
-    """Whether row a ranks behind row b: ties go to the lower row."""
-    return bool(scores[a] < scores[b] or (scores[a] == scores[b] and a > b))
+def order_key(score: np.float32, row: int) -> np.uint64:
+    """A number that is larger for the better item: by its score, of equals the lower row."""
+    bits = np.float32(score + np.float32(0.0)).view(np.int32)  # -0 becomes 0
+    rising = np.int64(bits ^ ((bits >> 31) & 0x7FFFFFFF)) + 0x80000000
+    return (np.uint64(rising) << np.uint64(32)) | (LAST_ROW - np.uint64(row))
 
 
 @njit(cache=True)
-def _sift(scores: np.ndarray, pool: np.ndarray, at: int, size: int) -> None:
-    moving = pool[at]
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        if child + 1 < size and _worse(scores, pool[child + 1], pool[child]):
-            child += 1
-        if not _worse(scores, pool[child], moving):
-            break
-        pool[at] = pool[child]
-        at = child
-    pool[at] = moving
+def row_of(key: np.uint64) -> np.int64:
+    """The row in an `order_key`."""
+    return np.int64(LAST_ROW - (key & LAST_ROW))
 
 
 @njit(cache=True)
-def offer(scores: np.ndarray, pool: np.ndarray, most: int, size: int, row: int) -> int:
-    """Put `row` among the best `most` of what was offered so far, a heap with the worst on top; how many there are.
+def keep_best(values: np.ndarray, listed: np.ndarray, size: int, keys: np.ndarray, held: int, most: int) -> int:
+    """Put the rows listed[:size], worth values[:size], among keys[:held] and keep the best `most`, in no order; how
+    many are held then.
 
-    A score that is no number, or infinite, never decides anything.
+    keys: u8 [> most]. A value that is no number, or infinite, never decides anything.
     """
-    if not -FINITE < scores[row] < FINITE:
-        return size
-    if size < most:
-        pool[size] = row
-        size += 1
-        if size == most:
-            for at in range(most // 2 - 1, -1, -1):
-                _sift(scores, pool, at, most)
-    elif _worse(scores, pool[0], row):
-        pool[0] = row
-        _sift(scores, pool, 0, most)
-    return size
-
-
-@njit(cache=True)
-def sort_rows(scores: np.ndarray, pool: np.ndarray, size: int) -> None:
-    """Put pool[:size] in order of its scores, best first; heapsort, in place."""
-    for at in range(size // 2 - 1, -1, -1):
-        _sift(scores, pool, at, size)
-    for last in range(size - 1, 0, -1):
-        worst = pool[0]
-        pool[0] = pool[last]
-        _sift(scores, pool, 0, last)
-        pool[last] = worst
-
-
-@njit(cache=True)
-def best_of(scores: np.ndarray, listed: np.ndarray, size: int, pool: np.ndarray, most: int, held: int) -> int:
-    """Offer listed[:size] to the best `most` in pool, of which there are `held`; how many there are then."""
+    least = np.uint64(0)
     for k in range(size):
-        held = offer(scores, pool, most, held, listed[k])
+        if not -FINITE < values[k] < FINITE:
+            continue
+        key = order_key(values[k], listed[k])
+        if key < least:
+            continue
+        keys[held] = key
+        held += 1
+        if held == keys.shape[0]:
+            keys[:most] = np.partition(keys, held - most)[held - most :]
+            held, least = most, np.min(keys[:most])
+    if held > most:
+        keys[:most] = np.partition(keys[:held], held - most)[held - most :]
+        held = most
     return held
 
 
 @njit(cache=True)
-def _remembered(scratch: Scratch, count: int, scores: np.ndarray) -> int:
-    """What the memories brought up, into scratch.found, with its part of the mixture as the score; how many."""
-    touched, sparse, found = scratch.touched, scratch.sparse, scratch.found
-    size = 0
-    for at in range(scratch.used[0]):
-        row = touched[at]
-        if row < count:
-            scores[row] = sparse[at]
-            found[size] = row
-            size += 1
-    return size
+def rows_of(keys: np.ndarray, size: int, rows: np.ndarray) -> None:
+    """rows[:size] of keys[:size], in their order."""
+    for k in range(size):
+        rows[k] = row_of(keys[k])
+
+
+@njit(cache=True)
+def sort_rows(scores: np.ndarray, pool: np.ndarray, size: int, keys: np.ndarray) -> None:
+    """Put pool[:size] in order of its scores, best first, in place."""
+    for k in range(size):
+        keys[k] = order_key(scores[pool[k]], pool[k])
+    rising = np.sort(keys[:size])
+    for k in range(size):
+        pool[k] = row_of(rising[size - 1 - k])
+
+
+@njit(cache=True)
+def _remembered(scratch: Scratch, rows: Open, stamp: int, at_ms: int, count: int) -> int:
+    """The open ones of the best that the memories brought up, into scratch.listed; how many."""
+    used, kept = scratch.used[0], 0
+    for most in (FROM_MEMORY, FROM_MEMORY_MAX):  # many of the best are closed where much is excluded
+        held = keep_best(scratch.sparse, scratch.touched, used, scratch.keys, 0, most)
+        rows_of(scratch.keys, held, scratch.listed)
+        kept = keep_open(rows, scratch.listed, held, count, at_ms, stamp)
+        if held == used or kept >= FROM_MEMORY_MIN:
+            break
+    return kept
 
 
 @njit(cache=True)
 def _tasted(
-    cells: CellArrays, scratch: Scratch, query: np.ndarray, code: np.ndarray, step: np.ndarray, count: int, scores: Any
+    cells: CellArrays,
+    scratch: Scratch,
+    rows: Open,
+    stamp: int,
+    at_ms: int,
+    queries: np.ndarray,
+    user: int,
+    code: np.ndarray,
+    step: np.ndarray,
+    count: int,
 ) -> int:
-    """Items of the cells that the query points to, into scratch.found, scored by their codes; how many."""
-    found, mine = scratch.found, scratch.query_code[0]
-    start, rows = cells.start, cells.row
+    """Of the open items in the cells that the query points to, those whose codes agree best, into scratch.keys; how
+    many."""
+    found, value, query = scratch.found, scratch.value, scratch.query_code[0]
+    start, members = cells.start, cells.row
     size = 0
-    for at in range(probed(cells.centre, query, scratch.near, scratch.nearest)):
+    for at in range(probed(cells.centre, queries, user, scratch.lanes, scratch.near, scratch.nearest)):
         cell = scratch.nearest[at]
         for place in range(start[cell], start[cell + 1]):
-            row = rows[place]
-            if row < count and size < found.shape[0]:
-                total = np.int32(0)
-                for k in range(DIMENSION):
-                    total += np.int32(mine[k]) * np.int32(code[row, k])
-                scores[row] = step[row] * np.float32(total)
-                found[size] = row
+            if size < found.shape[0]:
+                found[size] = members[place]
                 size += 1
-    return size
+    size = keep_open(rows, found, size, count, at_ms, stamp)
+    for k in range(size):
+        value[k] = step[found[k]] * np.float32(agreement(query, code, found[k]))
+    return keep_best(value, found, size, scratch.keys, 0, FROM_TASTE)
 
 
 @njit(cache=True)
-def _listed(
-    learners: Learners, rows: Open, stamp: int, user: int, at_ms: int, tasteful: bool, count: int, scores: np.ndarray
-) -> int:
+def _listed(learners: Learners, rows: Open, stamp: int, user: int, at_ms: int, tasteful: bool, count: int) -> int:
     """The experts' best open items among rows 0 … count - 1, each once, into scratch.listed; how many."""
     items, mixing, scratch = learners.items, learners.mixing, learners.scratch
-    found, best, listed, seen = scratch.found, scratch.best, scratch.listed, scratch.seen
+    listed, seen, keys = scratch.listed, scratch.seen, scratch.keys
     top, newest = mixing.top, mixing.newest
     scratch.stamps[0] += 1
     now = scratch.stamps[0]
-    many = keep_open(rows, found, _remembered(scratch, count, scores), at_ms, stamp)
-    size = best_of(scores, found, many, listed, FROM_MEMORY, 0)
+    size = _remembered(scratch, rows, stamp, at_ms, count)
     for at in range(size):
         seen[listed[at]] = now
     if tasteful:
-        many = _tasted(learners.cells, scratch, learners.users.query[user], items.code, items.code_step, count, scores)
-        many = keep_open(rows, found, many, at_ms, stamp)
-        many = best_of(scores, found, many, best, FROM_TASTE, 0)
-        for at in range(many):
-            if seen[best[at]] != now:
-                seen[best[at]] = now
-                listed[size] = best[at]
+        query = learners.users.query
+        best = _tasted(learners.cells, scratch, rows, stamp, at_ms, query, user, items.code, items.code_step, count)
+        for at in range(best):
+            row = row_of(keys[at])
+            if seen[row] != now:
+                seen[row] = now
+                listed[size] = row
                 size += 1
     first = size
     for h in range(POPULARITIES):
@@ -193,7 +194,7 @@ def _listed(
             seen[row] = now
             listed[size] = row
             size += 1
-    return first + keep_open(rows, listed[first:], size - first, at_ms, stamp)
+    return first + keep_open(rows, listed[first:], size - first, count, at_ms, stamp)
 
 
 @njit(cache=True)
@@ -213,7 +214,7 @@ def rank(
 ) -> int:
     """The best open items among rows 0 … count - 1, best first, into pool; how many, at most `most`.
 
-    scores: f4 [>= count], exact for the rows in pool, of no meaning for others. given: rows (-1 is unknown) that are
+    scores: f4 [>= count], set for the rows in pool. given: rows (-1 is unknown) that are
     the only candidates if `restricted`. user: row or -1; context: u8 [CONTEXT_FEATURES]; most: up to CANDIDATES_MAX.
     """
     gather(learners, user, at_ms, context)
@@ -223,26 +224,24 @@ def rank(
     if tasteful:
         encode(learners.users.query, user, scratch.query_code, scratch.query_step, 0)
         by_taste = scratch.weight[F_TASTE] * scratch.query_step[0]
-    listed = scratch.listed
+    listed, value, keys = scratch.listed, scratch.value, scratch.keys
     size = 0
     if not restricted and count > ALL_UP_TO:
-        many = _listed(learners, rows, stamp, user, at_ms, tasteful, count, scores)
-        first_look(learners, listed, many, by_taste, scores)
-        size = best_of(scores, listed, many, pool, most, 0)
+        many = _listed(learners, rows, stamp, user, at_ms, tasteful, count)
+        first_look(learners, listed, many, by_taste, value)
+        size = keep_best(value, listed, many, keys, 0, most)
     if size < most:
         # The request's own candidates, or all items, a listful at a time.
         size = 0
         whole = given.shape[0] if restricted else count
         for start in range(0, whole, listed.shape[0]):
-            many = 0
-            for k in range(start, min(start + listed.shape[0], whole)):
-                row = given[k] if restricted else k
-                if 0 <= row < count:
-                    listed[many] = row
-                    many += 1
-            many = keep_open(rows, listed, many, at_ms, stamp)
-            first_look(learners, listed, many, by_taste, scores)
-            size = best_of(scores, listed, many, pool, most, size)
+            many = min(listed.shape[0], whole - start)
+            for k in range(many):
+                listed[k] = given[start + k] if restricted else start + k
+            many = keep_open(rows, listed, many, count, at_ms, stamp)
+            first_look(learners, listed, many, by_taste, value)
+            size = keep_best(value, listed, many, keys, size, most)
+    rows_of(keys, size, pool)
     score_few(learners, user, pool, size, scores)
-    sort_rows(scores, pool, size)
+    sort_rows(scores, pool, size, keys)
     return size

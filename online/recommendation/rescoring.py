@@ -49,30 +49,36 @@ def set_network(inner: np.ndarray, outer: np.ndarray, segment: int, scratch: Scr
 
 
 @njit(cache=True)
-def corrected(
-    features: np.ndarray, inner: np.ndarray, start: np.ndarray, outer: np.ndarray, units: np.ndarray
-) -> np.float32:
-    """What the network adds to an item's score. features: f4 [FEATURES]; units: f4 [UNITS], set."""
+def correct(
+    features: np.ndarray,
+    inner: np.ndarray,
+    start: np.ndarray,
+    outer: np.ndarray,
+    units: np.ndarray,
+    count: int,
+    scores: np.ndarray,
+) -> None:
+    """Add the network's corrections to scores[:count]. features: f4 [FEATURES, >= count]; units: f4 [UNITS, >= count],
+    set."""
     for j in range(UNITS):
-        units[j] = start[j]
-    for f in range(FEATURES):
-        x = features[f]
-        if x != ZERO:
-            for j in range(UNITS):
-                units[j] += x * inner[f, j]
-    total = ZERO
-    for j in range(UNITS):
-        if units[j] < ZERO:
-            units[j] *= LEAK
-        total += outer[j] * units[j]
-    return total
+        unit, by = units[j], outer[j]
+        for c in range(count):
+            unit[c] = start[j]
+        for f in range(FEATURES):
+            w, feature = inner[f, j], features[f]
+            for c in range(count):
+                unit[c] += w * feature[c]
+        for c in range(count):
+            if unit[c] < ZERO:
+                unit[c] *= LEAK
+            scores[c] += by * unit[c]
 
 
 @njit(cache=True)
 def learn_network(
     mixing: MixingArrays, scratch: Scratch, errors: np.ndarray, count: int, segment: int, rate: float
 ) -> None:
-    """One step of AdaGrad against the errors [count] of the candidates' scores, after `corrected` of each of them."""
+    """One step of AdaGrad against the errors [count] of the candidates' scores, after `correct`."""
     step, features, units = scratch.inner_step, scratch.candidate_feature, scratch.units
     outer_step = np.zeros(UNITS, np.float32)
     start_step = np.zeros(UNITS, np.float32)
@@ -85,13 +91,13 @@ def learn_network(
             continue
         error = np.float32(errors[c])
         for j in range(UNITS):
-            outer_step[j] += error * units[c, j]
+            outer_step[j] += error * units[j, c]
             back[j] = error * scratch.outer[j]
-            if units[c, j] < ZERO:
+            if units[j, c] < ZERO:
                 back[j] *= LEAK
             start_step[j] += back[j]
         for f in range(FEATURES):
-            x = features[c, f]
+            x = features[f, c]
             if x != ZERO:
                 for j in range(UNITS):
                     step[f, j] += x * back[j]

@@ -20,6 +20,7 @@ a microsecond.
 import numpy as np
 from numba import njit
 
+from online.recommendation.codes import agreement
 from online.recommendation.context import context_rows
 from online.recommendation.layout import (
     CONTEXT_PLACES,
@@ -33,6 +34,7 @@ from online.recommendation.layout import (
     F_MIXTURE,
     F_RESPONSE,
     F_TASTE,
+    FEATURES,
     FIRST_SPARSE,
     NEWEST,
     POPULARITIES,
@@ -45,11 +47,15 @@ from online.recommendation.layout import (
     SHARES,
     SPARSE,
     UNITS,
+    ItemArrays,
     Learners,
+    Scratch,
 )
-from online.recommendation.memory import bring, share_of_one
+from online.recommendation.memory import Brought, bring, place, share_of_one
 from online.recommendation.mixing import set_weights, situation
-from online.recommendation.rescoring import corrected, set_network
+from online.recommendation.rescoring import correct, set_network
+from online.recommendation.settings import Knobs
+from online.recommendation.vectors import product
 
 NEW_UP_TO = np.float32(8.0)  # takes, after which an item speaks for itself
 LAGS = 6  # last items whose followers count
@@ -95,10 +101,9 @@ def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> in
     """
     users, items, contexts = learners.users, learners.items, learners.contexts
     knobs, mixing, scratch = learners.knobs, learners.mixing, learners.scratch
-    mark, touched, share = scratch.mark, scratch.touched, scratch.share
+    mark, touched = scratch.mark, scratch.touched
     for at in range(scratch.used[0]):
         mark[touched[at]] = -1
-    used = 0
     now_ms = float(mixing.clock[0])
     segment = situation(users.taken, users.ring_at_ms, user, at_ms, knobs.session_gap_ms)
     context_rows(contexts.key, context, scratch.context_rows)
@@ -111,87 +116,64 @@ def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> in
     for h in range(POPULARITIES):
         scratch.popular[h] = 1.0 / mixing.total[h] if mixing.total[h] > 0.0 else 0.0
 
-    for k in range(mixing.newest.shape[0]):
-        row = mixing.newest[k]
-        if 0 <= row < mark.shape[0] and items.taken[row] < NEW_UP_TO and mark[row] < 0:
-            used = touch_new(row, mark, touched, share, used)
+    brought = Brought(mark, touched, scratch.share, scratch.sparse, scratch.trust[FIRST_SPARSE:])
+    used = _bring_new(brought, mixing.newest, items.taken)
     if user >= 0:
-        taken = users.taken[user]
-        for lag in range(min(taken, RING)):
+        for lag in range(min(users.taken[user], RING)):
             if lag >= LAGS and lag >= knobs.around_window:
                 break
-            last = users.ring[user, (taken - 1 - lag) % RING]
-            if last < 0 or last >= mark.shape[0]:
-                continue
-            if lag < LAGS:
-                f = S_NEXT_FAST - FIRST_SPARSE + min(lag, 2)
-                one = share_of_one(
-                    items.fast_total[last], items.fast_at_ms[last], now_ms, knobs.next_fast_ms, knobs.next_prior
-                )
-                used = bring(items.fast_item, items.fast_count, last, one, f, mark, touched, share, used)
-                f = S_NEXT_SLOW - FIRST_SPARSE + min(lag, 2)
-                one = share_of_one(
-                    items.slow_total[last], items.slow_at_ms[last], now_ms, knobs.next_slow_ms, knobs.next_prior
-                )
-                used = bring(items.slow_item, items.slow_count, last, one, f, mark, touched, share, used)
-            if lag < knobs.around_window:
-                f = S_AROUND - FIRST_SPARSE
-                one = share_of_one(
-                    items.around_total[last], items.around_at_ms[last], now_ms, knobs.around_ms, knobs.around_prior
-                )
-                one /= 1.0 + knobs.around_fade * lag
-                used = bring(items.around_item, items.around_count, last, one, f, mark, touched, share, used)
+            last = users.ring[user, (users.taken[user] - 1 - lag) % RING]
+            if 0 <= last < mark.shape[0]:
+                used = _bring_followers(brought, items, knobs, last, lag, now_ms, used)
     for k in range(CONTEXT_PLACES):
         row = scratch.context_rows[k]
         if row >= 0:
-            f = S_CONTEXT - FIRST_SPARSE + k
             one = share_of_one(contexts.total[row], contexts.at_ms[row], now_ms, knobs.context_ms, knobs.context_prior)
-            used = bring(contexts.item, contexts.count, row, one, f, mark, touched, share, used)
+            used = bring(brought, contexts.item, contexts.count, row, one, S_CONTEXT - FIRST_SPARSE + k, used)
     scratch.used[0] = used
-    _trusted(share, scratch.trust, used, scratch.sparse)
     return segment
 
 
 @njit(cache=True)
-def touch_new(row: int, mark: np.ndarray, touched: np.ndarray, share: np.ndarray, used: int) -> int:
-    """Bring up one of the newest items, with its share of what goes to them; how many are touched by now."""
-    mark[row] = used
-    touched[used] = row
-    for k in range(SPARSE):
-        share[used, k] = ZERO
-    share[used, S_NEW - FIRST_SPARSE] = np.float32(1.0 / NEWEST)
-    return used + 1
+def _bring_new(brought: Brought, newest: np.ndarray, taken: np.ndarray) -> int:
+    """The newest items that nobody knows yet, with their share of what goes to new ones; how many."""
+    expert, share = S_NEW - FIRST_SPARSE, np.float32(1.0 / NEWEST)
+    used = 0
+    for k in range(newest.shape[0]):
+        row = newest[k]
+        if 0 <= row < brought.mark.shape[0] and taken[row] < NEW_UP_TO and brought.mark[row] < 0:
+            at = place(brought, row, used)
+            used = at + 1
+            brought.share[at, expert] = share
+            brought.mixture[at] = brought.trust[expert] * share
+    return used
 
 
 @njit(cache=True)
-def _trusted(share: np.ndarray, trust: np.ndarray, used: int, sparse: np.ndarray) -> None:
-    """sparse = the sum of trust * share over the memories, for each of the touched."""
-    for at in range(used):
-        total = ZERO
-        for k in range(SPARSE):
-            total += trust[FIRST_SPARSE + k] * share[at, k]
-        sparse[at] = total
+def _bring_followers(
+    brought: Brought, items: ItemArrays, knobs: Knobs, last: int, lag: int, now_ms: float, used: int
+) -> int:
+    """What follows the item taken `lag` takes ago, and what is near it; how many items there are by now."""
+    if lag < LAGS:
+        total, at_ms = items.fast_total[last], items.fast_at_ms[last]
+        one = share_of_one(total, at_ms, now_ms, knobs.next_fast_ms, knobs.next_prior)
+        expert = S_NEXT_FAST - FIRST_SPARSE + min(lag, 2)
+        used = bring(brought, items.fast_item, items.fast_count, last, one, expert, used)
+        total, at_ms = items.slow_total[last], items.slow_at_ms[last]
+        one = share_of_one(total, at_ms, now_ms, knobs.next_slow_ms, knobs.next_prior)
+        expert = S_NEXT_SLOW - FIRST_SPARSE + min(lag, 2)
+        used = bring(brought, items.slow_item, items.slow_count, last, one, expert, used)
+    if lag < knobs.around_window:
+        total, at_ms = items.around_total[last], items.around_at_ms[last]
+        one = share_of_one(total, at_ms, now_ms, knobs.around_ms, knobs.around_prior)
+        one /= 1.0 + knobs.around_fade * lag
+        used = bring(brought, items.around_item, items.around_count, last, one, S_AROUND - FIRST_SPARSE, used)
+    return used
 
 
 @njit(cache=True)
-def product(query: np.ndarray, user: int, vectors: np.ndarray, item: int, lanes: np.ndarray) -> np.float32:
-    """query[user] . vectors[item] in sixteen running sums, added up as a tree: one order for everybody."""
-    for l in range(16):
-        lanes[l] = query[user, l] * vectors[item, l]
-    for k in range(16, DIMENSION, 16):
-        for l in range(16):
-            lanes[l] += query[user, k + l] * vectors[item, k + l]
-    for l in range(8):
-        lanes[l] += lanes[l + 8]
-    for l in range(4):
-        lanes[l] += lanes[l + 4]
-    total: np.float32 = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
-    return total
-
-
-@njit(cache=True)
-def first_look(learners: Learners, rows: np.ndarray, count: int, by_taste: np.float32, scores: np.ndarray) -> None:
-    """scores[row] of rows[:count]: all but what shares say one by one, and the network; the taste by codes.
+def first_look(learners: Learners, rows: np.ndarray, count: int, by_taste: np.float32, values: np.ndarray) -> None:
+    """values[:count] of items rows[:count]: all but what shares say one by one, and the network; the taste by codes.
 
     After `gather`. by_taste: the weight of the taste times the step of the query's code, which stands in scratch.
     """
@@ -212,67 +194,83 @@ def first_look(learners: Learners, rows: np.ndarray, count: int, by_taste: np.fl
             mixture += sparse[at]
         score = by_mixture * log2_plain(ONE + mixture * FLOOR) + by_response * response[row]
         if by_taste != ZERO:
-            total = np.int32(0)
-            for d in range(DIMENSION):
-                total += np.int32(query[d]) * np.int32(code[row, d])
-            score += (by_taste * code_step[row]) * np.float32(total)
-        scores[row] = score + bias[row]
+            score += (by_taste * code_step[row]) * np.float32(agreement(query, code, row))
+        values[k] = score + bias[row]
 
 
 @njit(cache=True)
-def features_of(
-    learners: Learners,
-    user: int,
-    rows: np.ndarray,
-    count: int,
-    tasteful: bool,
-    shares: np.ndarray,
-    features: np.ndarray,
-) -> None:
-    """shares: f4 [>= count, SHARES] and features: f4 [>= count, FEATURES] of items rows[:count], after `gather`."""
+def features_of(learners: Learners, user: int, rows: np.ndarray, count: int, tasteful: bool) -> None:
+    """The shares and features of items rows[:count] into scratch.candidate_share and candidate_feature, one column for
+    each of them, after `gather`. At most CANDIDATES_MAX rows.
+
+    Column by column the memory is fetched; row by row, many columns at a time, the arithmetic is done.
+    """
     items, scratch, query = learners.items, learners.scratch, learners.users.query
     now_ms = float(learners.mixing.clock[0])
-    heat, since_ms, mark, trust = items.heat, items.since_ms, scratch.mark, scratch.trust
+    heat, since_ms, response, mark, sparse = items.heat, items.since_ms, items.response, scratch.mark, scratch.sparse
+    shares, features, mixture = scratch.candidate_share, scratch.candidate_feature, scratch.candidate_mixture
+    popular, given, trust = scratch.popular, scratch.share, scratch.trust
     for c in range(count):
         item = rows[c]
-        mixture = ZERO
-        for h in range(POPULARITIES):
-            shares[c, h] = heat[item, h] * scratch.popular[h]
-            mixture += trust[h] * shares[c, h]
         at = mark[item]
-        for k in range(SPARSE):
-            shares[c, FIRST_SPARSE + k] = scratch.share[at, k] if at >= 0 else ZERO
+        for h in range(POPULARITIES):
+            shares[h, c] = heat[item, h] * popular[h]
         if at >= 0:
-            mixture += scratch.sparse[at]
-        for k in range(SHARES):
-            share = shares[c, k]
-            features[c, k] = log2_plain(ONE + share * SHARE_SCALE) if share > ZERO else ZERO
-        features[c, F_MIXTURE] = LN2 * log2_plain(ONE + mixture * FLOOR)
-        features[c, F_TASTE] = product(query, user, items.vector, item, scratch.lanes) if tasteful else ZERO
-        features[c, F_RESPONSE] = items.response[item]
+            for k in range(SPARSE):
+                shares[FIRST_SPARSE + k, c] = given[at, k]
+            mixture[c] = sparse[at]
+        else:
+            for k in range(SPARSE):
+                shares[FIRST_SPARSE + k, c] = ZERO
+            mixture[c] = ZERO
+        features[F_TASTE, c] = product(query, user, items.vector, item, scratch.lanes) if tasteful else ZERO
+        features[F_RESPONSE, c] = response[item]
         age_ms = now_ms - since_ms[item] if since_ms[item] > 0.0 else 0.0
-        features[c, F_AGE] = AGE_SCALE * log2_plain(np.float32(1.0 + max(0.0, age_ms) / AGE_UNIT_MS))
+        features[F_AGE, c] = np.float32(1.0 + max(0.0, age_ms) / AGE_UNIT_MS)
+    for h in range(POPULARITIES):
+        for c in range(count):
+            mixture[c] += trust[h] * shares[h, c]
+    for k in range(SHARES):
+        for c in range(count):
+            share = shares[k, c]
+            features[k, c] = log2_plain(ONE + share * SHARE_SCALE) if share > ZERO else ZERO
+    for c in range(count):
+        features[F_MIXTURE, c] = LN2 * log2_plain(ONE + mixture[c] * FLOOR)
+        features[F_AGE, c] = AGE_SCALE * log2_plain(features[F_AGE, c])
 
 
 @njit(cache=True)
-def combined(features: np.ndarray, weight: np.ndarray) -> np.float32:
-    """The weighted sum of an item's features."""
-    total = ZERO
-    for f in range(features.shape[0]):
-        total += weight[f] * features[f]
-    return total
+def score_columns(scratch: Scratch, bias: np.ndarray, rows: np.ndarray, count: int, scores: np.ndarray) -> None:
+    """scores[:count] of the columns that `features_of` filled: weighted features and biases."""
+    features, weight = scratch.candidate_feature, scratch.weight
+    for c in range(count):
+        scores[c] = ZERO
+    for f in range(FEATURES):
+        by = weight[f]
+        for c in range(count):
+            scores[c] += by * features[f, c]
+    for c in range(count):
+        scores[c] += bias[rows[c]]
+
+
+@njit(cache=True)
+def add_corrections(scratch: Scratch, count: int, scores: np.ndarray) -> None:
+    """Add the network's to scores[:count] of the columns that `features_of` filled."""
+    features, units = scratch.candidate_feature, scratch.units
+    correct(features, scratch.inner, scratch.start, scratch.outer, units, count, scores)
 
 
 @njit(cache=True)
 def score_few(learners: Learners, user: int, rows: np.ndarray, count: int, scores: np.ndarray) -> None:
     """scores[row] of items rows[:count], exactly, after `gather` of the same moment. At most CANDIDATES_MAX rows."""
-    scratch, bias = learners.scratch, learners.items.bias
-    features, units, weight = scratch.candidate_feature, scratch.units, scratch.weight
-    inner, start, outer = scratch.inner, scratch.start, scratch.outer
-    features_of(learners, user, rows, count, has_taste(learners, user), scratch.candidate_share, features)
+    scratch = learners.scratch
+    tasteful = has_taste(learners, user)
+    features_of(learners, user, rows, count, tasteful)
+    score_columns(scratch, learners.items.bias, rows, count, scratch.value)
+    if not tasteful:  # else the network is silent, see `gather`
+        add_corrections(scratch, count, scratch.value)
     for c in range(count):
-        score = combined(features[c], weight) + bias[rows[c]]
-        scores[rows[c]] = score + corrected(features[c], inner, start, outer, units[c])
+        scores[rows[c]] = scratch.value[c]
 
 
 @njit(cache=True)
@@ -284,21 +282,18 @@ def explain_few(learners: Learners, rows: np.ndarray, count: int, terms: np.ndar
     """
     scratch, bias = learners.scratch, learners.items.bias
     weight, trust, outer, units = scratch.weight, scratch.trust, scratch.outer, scratch.units
-    shares, features = scratch.candidate_share, scratch.candidate_feature
+    shares, features, mixture = scratch.candidate_share, scratch.candidate_feature, scratch.candidate_mixture
     for c in range(count):
         for e in range(terms.shape[1]):
             terms[c, e] = ZERO
-        mixture = ZERO
+        whole = weight[F_MIXTURE] * features[F_MIXTURE, c]
         for k in range(SHARES):
-            mixture += trust[k] * shares[c, k]
-        whole = weight[F_MIXTURE] * features[c, F_MIXTURE]
-        for k in range(SHARES):
-            part = whole * (trust[k] * shares[c, k] / mixture) if mixture > ZERO else ZERO
-            terms[c, EXPERT_OF_SHARE[k]] += part + weight[k] * features[c, k]
-        terms[c, E_TASTE] = weight[F_TASTE] * features[c, F_TASTE]
+            part = whole * (trust[k] * shares[k, c] / mixture[c]) if mixture[c] > ZERO else ZERO
+            terms[c, EXPERT_OF_SHARE[k]] += part + weight[k] * features[k, c]
+        terms[c, E_TASTE] = weight[F_TASTE] * features[F_TASTE, c]
         terms[c, E_ITEM] = bias[rows[c]]
-        terms[c, E_RESPONSE] = weight[F_RESPONSE] * features[c, F_RESPONSE]
+        terms[c, E_RESPONSE] = weight[F_RESPONSE] * features[F_RESPONSE, c]
         together = ZERO
         for j in range(UNITS):
-            together += outer[j] * units[c, j]
-        terms[c, E_TOGETHER] = together + weight[F_AGE] * features[c, F_AGE]
+            together += outer[j] * units[j, c]
+        terms[c, E_TOGETHER] = together + weight[F_AGE] * features[F_AGE, c]

@@ -77,8 +77,8 @@ def pick_slate(
 ) -> int:
     """Fill rows [n] and propensities [n] out of pool[:pooled] (best first); how many positions could be filled."""
     taken = np.zeros(pooled, np.bool_)
-    used_group = np.zeros(SLATE_MAX * CAPS_MAX * GROUPS_MAX, np.uint64)
-    used_many = np.zeros(SLATE_MAX * CAPS_MAX * GROUPS_MAX, np.int64)
+    used_group = np.empty(SLATE_MAX * CAPS_MAX * GROUPS_MAX, np.uint64)
+    used_many = np.empty(SLATE_MAX * CAPS_MAX * GROUPS_MAX, np.int64)
     used = 0
     options = np.empty(EXPLORED_MAX, np.int64)
     option_at = np.empty(EXPLORED_MAX, np.int64)

@@ -13,26 +13,36 @@ from online.rows import Rows, find_row
 
 
 @njit(cache=True)
-def _largest(terms: Any, experts: Any, parts: Any) -> None:
+def _largest(terms: Any, because: Any) -> None:
     """The terms of the largest size, the largest first; among equals the lower number. They leave `terms`."""
-    for t in range(experts.shape[0]):
+    for t in range(because.shape[0]):
         largest = 0
         for e in range(1, terms.shape[0]):
             if abs(terms[e]) > abs(terms[largest]):
                 largest = e
-        experts[t] = largest
-        parts[t] = terms[largest]
+        because[t].expert = largest
+        because[t].part = terms[largest]
         terms[largest] = np.float32(0.0)
 
 
 class Shown(NamedTuple):
-    """What a decision is written into; room for SLATE_MAX positions."""
+    """What a decision is written into; room for SLATE_MAX positions. And room to work in."""
 
     rows: Any  # i8 [positions]
+    keys: Any  # u8 [positions] of the items
     scores: Any  # f4 [positions]
-    propensities: Any  # f8 [positions]
-    experts: Any  # u1 [positions, terms kept]
-    parts: Any  # f4 [positions, terms kept]
+    propensities: Any  # f4 [positions]
+    because: Any  # records.TERM [positions, terms kept]
+    pool: Any  # i8 [CANDIDATES_MAX]
+
+
+class Asked(NamedTuple):
+    """What decisions ask for beside the names in them, and by which settings they are made."""
+
+    context: Any  # u8 [CONTEXT_FEATURES_MAX] keys, 0 is none; overwritten from one to the next
+    caps: Any  # i8 [caps]
+    exploration: float
+    seed: np.uint64
 
 
 class Sight(NamedTuple):
@@ -42,33 +52,32 @@ class Sight(NamedTuple):
     items: Rows
     learners: Learners
     open: Open
+    scores: Any  # f4 [rows of items], room to work in
 
 
 @njit(cache=True)
 def decide_slate(
     sight: Any,
+    asked: Any,
     shown: Any,
     user: np.uint64,
     at_ms: int,
-    context: Any,
     candidates: Any,
     restricted: bool,
     exclude: Any,
-    caps: Any,
     n: int,
-    exploration: float,
-    seed: np.uint64,
     decision: np.uint64,
-    scores: Any,
-    pool: Any,
     most: int,
 ) -> int:
-    """Fill what is shown; how many positions are filled. sight, shown: a Sight and a Shown, held (`online.held`).
+    """Fill what is shown; how many positions are filled.
 
-    candidates, exclude: u8 keys. most: items to score exactly.
+    sight, asked, shown: a Sight, an Asked and a Shown, held (`online.held`). candidates, exclude: u8 keys. most: items
+    to score exactly.
     """
-    users, items, learners, rows = sight.value
+    users, items, learners, rows, scores = sight.value
+    context, caps, exploration, seed = asked.value
     out = shown.value
+    pool = out.pool
     count = min(items.handed_out[0], rows.scored_key.shape[0])
     user_row = find_row(users, user)
     scratch = learners.scratch
@@ -93,6 +102,7 @@ def decide_slate(
     terms = np.empty((filled, len(EXPERTS)), np.float32)
     explain_few(learners, out.rows, filled, terms)
     for k in range(filled):
+        out.keys[k] = items.key[out.rows[k]]
         out.scores[k] = scores[out.rows[k]]
-        _largest(terms[k], out.experts[k], out.parts[k])
+        _largest(terms[k], out.because[k])
     return filled

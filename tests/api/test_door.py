@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from starlette.routing import Route
@@ -12,7 +12,8 @@ from api.app import create_app
 from api.door import COOKIE, Door, Principal
 from api.keys import PASS_S, create_key, keys_file, owners_pass, revoke_key
 from api.problems import Problem
-from api.scopes import RULES, SCOPES, Rule, rule_of, scope_of
+from api.schemas_fares import AnyAct
+from api.scopes import ACTS, RULES, SCOPES, Rule, rule_of, scope_of, scope_of_act
 from api.settings import ServiceSettings, read_secret
 from tests.api.conftest import eventually
 from tests.api.test_command import perennial
@@ -222,6 +223,14 @@ def locked(start_service: Any, tmp_path: Path) -> Any:
     return start_service("home"), texts
 
 
+def test_every_act_is_weighed() -> None:
+    """A new act without a scope of its own would ask for `admin` without anybody having said so."""
+    acts = {kind.__struct_config__.tag for kind in get_args(AnyAct)}
+    assert set(ACTS) == acts
+    assert {act for act in acts if scope_of_act(act) == "admin"} == {"promote", "erase"}, "what rewrites the past"
+    assert scope_of("POST", "/v1/rollbacks") == "admin"
+
+
 def test_a_running_service_with_keys(locked: Any) -> None:
     service, texts = locked
     headers = {scope: {"Authorization": f"Bearer {text}"} for scope, text in texts.items()}
@@ -244,6 +253,19 @@ def test_a_running_service_with_keys(locked: Any) -> None:
     other = client.post("/v1/recommendations", json={"user_id": "u2"}, headers=headers["admin"] | same)
     assert other.status_code == 201, "another client's idempotency keys are its own"
     assert other.json()["decision_id"] != answered.json()["decision_id"]
+
+    for name, told in (("erase", {"user_id": "u1"}), ("promote", {"artifact": "none"})):
+        body = {"act": name, "reason": "a test", "dry_run": True, **told}
+        refused = client.post("/v1/acts", json=body, headers=headers["operate"])
+        assert (refused.status_code, refused.json()["code"]) == (403, "scope_missing"), name
+        assert "`admin`" in refused.json()["detail"]
+        allowed = client.post("/v1/acts", json=body, headers=headers["admin"])
+        assert allowed.status_code == (200 if name == "erase" else 409), allowed.text
+    back = {"to": {"position": 1}, "dry_run": True}
+    assert client.post("/v1/rollbacks", json=back, headers=headers["operate"]).status_code == 403
+    for name in ("freeze", "resume"):
+        body = {"act": name, "reason": "a test"}
+        assert client.post("/v1/acts", json=body, headers=headers["operate"]).status_code == 200, name
 
     read = client.get(f"/v1/decisions/{answered.json()['decision_id']}", headers=headers["operate"])
     assert read.json()["client"] == "decide-client"

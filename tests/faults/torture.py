@@ -1,6 +1,6 @@
 """The long form of the fault tests: `make torture`, with counts and what no failure in them shows.
 
-    python -m tests.faults.torture [--trials 300] [--only kills,acts,cuts,learner]
+    python -m tests.faults.torture [--trials 300] [--only simulation,kills,acts,cuts,learner]
 
 Every phase stops at the first thing that is not as promised, and says what it was.
 """
@@ -28,6 +28,7 @@ from online.log import LogReader, LogServer
 from online.records import Event, decode
 from tests.api.conftest import ROOT, Running, eventually
 from tests.faults.injectors import COMPILER, append_until_killed, bound, build_fsync_library, cut_power, kill, paused
+from tests.faults.simulation import simulate
 from tests.faults.test_learner_crashes import crash_and_compare
 
 
@@ -247,7 +248,26 @@ def _verify(service: Running) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-PHASES: dict[str, Callable[[Path, int], str]] = {"cuts": cuts, "learner": learner, "kills": kills, "acts": acts}
+def simulated(folder: Path, trials: int) -> str:
+    """Ten seeds of the whole in one process for each trial; what is simulated there, `simulation.py` says."""
+    del folder
+    totals: dict[str, int] = {}
+    for seed in range(10 * trials):
+        done = simulate(seed)  # raises with the seed
+        for name, count in (done.counts | {"acknowledged": len(done.acknowledged)}).items():
+            totals[name] = totals.get(name, 0) + count
+        if seed % 500 == 499:
+            print(f"  {seed + 1} seeds", flush=True)
+    return f"{bound(10 * trials)}; " + ", ".join(f"{count:,} {name}" for name, count in totals.items())
+
+
+PHASES: dict[str, Callable[[Path, int], str]] = {
+    "simulation": simulated,
+    "cuts": cuts,
+    "learner": learner,
+    "kills": kills,
+    "acts": acts,
+}
 
 
 def main() -> int:

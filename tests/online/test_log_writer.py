@@ -448,3 +448,24 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def test_the_last_bytes_of_a_writer_that_has_closed_append_nothing(log_server):
+    """A connection broke, the batch was sent again on another, the writer went; then the broken one's bytes arrive."""
+    keys = LogKeys()
+
+    async def appended() -> str:
+        writer = await started(log_server.url)
+        await writer.append([b"one"])
+        await writer.append([b"two"])
+        await writer.close()
+        return writer.writer_id
+
+    writer_id = asyncio.run(appended())
+    script = open_script()
+    with connect(log_server.url) as client:
+        names = (3, keys.log, keys.sequence, keys.writers)
+        for batch, payload in ((1, b"one"), (2, b"two")):
+            with pytest.raises(Exception, match="STALEBATCH"):
+                client.eval(script, *names, writer_id, batch, 0, 0, payload)
+        assert client.xlen(keys.log) == 2

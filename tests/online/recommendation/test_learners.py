@@ -16,7 +16,7 @@ from online.recommendation.layout import EXPERTS, LEARNER_COLUMNS, Learners
 from online.recommendation.memory import remember
 from online.recommendation.observe import introduce, learn_slate, observe
 from online.recommendation.ranking import Open, rank
-from online.recommendation.rescoring import corrected, learn_network, set_network
+from online.recommendation.rescoring import correct, learn_network, set_network
 from online.recommendation.residuals import move_item
 from online.recommendation.score import explain_few, score_few
 from online.recommendation.settings import Settings
@@ -230,15 +230,14 @@ def test_the_network_learns_what_no_weighted_sum_can_say() -> None:
     _, bound = fresh()
     scratch, mix = bound.scratch, bound.mixing
     features = scratch.candidate_feature
-    features[:4] = 0.0
-    features[:4, layout.F_MIXTURE] = 8.0
-    features[1, 0] = features[3, 0] = features[2, 1] = features[3, 1] = 2.0
+    features[:, :4] = 0.0
+    features[layout.F_MIXTURE, :4] = 8.0
+    features[0, 1] = features[0, 3] = features[1, 2] = features[1, 3] = 2.0
     wanted = np.array([0.0, 0.5, 0.5, 0.0])
     for _ in range(8_000):
         set_network(mix.inner, mix.outer, 1, scratch)
-        scores = np.array(
-            [corrected(features[c], scratch.inner, scratch.start, scratch.outer, scratch.units[c]) for c in range(4)]
-        )
+        scores = np.zeros(4, np.float32)
+        correct(features, scratch.inner, scratch.start, scratch.outer, scratch.units, 4, scores)
         given = np.exp(scores) / np.exp(scores).sum()
         learn_network(mix, scratch, given - wanted, 4, 1, 0.05)
     assert given == pytest.approx(wanted, abs=0.1)
@@ -331,7 +330,7 @@ def test_the_codes_of_vectors_follow_them_and_give_their_products_nearly() -> No
     assert steps[moved].tobytes() == arrays["items.code_step"][moved].tobytes()
     query, step = np.zeros((1, layout.DIMENSION), np.int8), np.zeros(1, np.float32)
     encode(arrays["users.query"], 2, query, step, 0)
-    products = np.array([agreement(query[0], code) for code in arrays["items.code"]])
+    products = np.array([agreement(query[0], arrays["items.code"], row) for row in range(len(arrays["items.code"]))])
     scores = 2.0 * step[0] * arrays["items.code_step"] * products
     exact = 2.0 * arrays["items.vector"] @ arrays["users.query"][2]
     assert np.abs(scores - exact).max() < 0.02 * np.abs(exact).max()

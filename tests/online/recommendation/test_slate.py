@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online.recommendation.catalogue import GROUPS_MAX, NEVER_MS, Catalogue
-from online.recommendation.ranking import Open, keep_open, offer, sort_rows
+from online.recommendation.ranking import Open, keep_best, keep_open, rows_of, sort_rows
 from online.recommendation.slate import EXPLORED_MAX, choice_weights, pick_slate
 from online.settings import CAPS_MAX
 
@@ -24,10 +24,10 @@ def catalogue(n: int) -> Catalogue:
 
 def best_rows(scores: np.ndarray, pool: np.ndarray) -> int:
     """The best of all rows into pool, best first; how many."""
-    size = 0
-    for row in range(len(scores)):
-        size = offer(scores, pool, len(pool), size, row)
-    sort_rows(scores, pool, size)
+    keys = np.zeros(len(pool) + 16, np.uint64)  # as few more as make it cut many times
+    size = keep_best(scores, np.arange(len(scores)), len(scores), keys, 0, len(pool))
+    rows_of(keys, size, pool)
+    sort_rows(scores, pool, size, keys)
     return size
 
 
@@ -95,9 +95,11 @@ def test_only_items_that_are_there_and_available_may_be_shown() -> None:
     live, known = np.array([9, 9, 9, 0, 7, 9], np.uint64), np.array([9, 9, 9, 0, 9, 9], np.uint64)
     rows = Open(items, live, known, np.array([0, 0, 0, 0, 0, 3]))
     listed = np.arange(6)
-    assert listed[: keep_open(rows, listed, 6, 100, 3)].tolist() == [0]
+    assert listed[: keep_open(rows, listed, 6, 6, 100, 3)].tolist() == [0]
     listed = np.arange(6)
-    assert listed[: keep_open(rows, listed, 6, 100, 4)].tolist() == [0, 5]
+    assert listed[: keep_open(rows, listed, 6, 6, 100, 4)].tolist() == [0, 5]
+    listed = np.arange(-1, 5)
+    assert listed[: keep_open(rows, listed, 6, 0, 100, 4)].tolist() == []
 
 
 def test_greedy_without_exploration_is_the_top_with_certainty() -> None:
