@@ -19,7 +19,7 @@ from api.scopes import SCOPES
 from tests.api.conftest import Running
 from tests.api.test_service import PROBLEM, SLATE_BODIES
 
-EXAMPLES = int(os.environ.get("PERENNIAL_SCHEMA_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("PERENNIAL_SCHEMA_EXAMPLES", "5"))
 # What a schema cannot say (an id has no control characters; an Idempotency-Key stands for one body), and what is tested
 # below by ourselves, because guesses are answered with 429.
 NOT_CHECKED = "positive_data_acceptance,ignored_auth"
