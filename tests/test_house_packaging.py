@@ -66,7 +66,7 @@ def third_party_imports(*folders: str) -> set[str]:
 
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
-    comes_with = {"starlette": "fastapi", "llvmlite": "numba", "torch": "batch"}
+    comes_with = {"starlette": "fastapi", "llvmlite": "numba", "torch": "batch", "opentelemetry": "otel"}
     named_in_a_setting = {"uvloop", "httptools"}  # uvicorn imports them
     declared = {Requirement(line).name.replace("-", "_") for line in PROJECT["dependencies"]}
     imported = third_party_imports("online", "batch", "api", "simulations")

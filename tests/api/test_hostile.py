@@ -19,7 +19,7 @@ from api.scopes import SCOPES
 from tests.api.conftest import Running
 from tests.api.test_service import PROBLEM, SLATE_BODIES
 
-EXAMPLES = int(os.environ.get("PERENNIAL_SCHEMA_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("PERENNIAL_SCHEMA_EXAMPLES", "5"))
 # What a schema cannot say (an id has no control characters; an Idempotency-Key stands for one body), and what is tested
 # below by ourselves, because guesses are answered with 429.
 NOT_CHECKED = "positive_data_acceptance,ignored_auth"
@@ -80,6 +80,21 @@ def test_nothing_is_ever_unpacked(service: Running, encoding: str) -> None:
     for method, path, described in operations(service):
         if "requestBody" in described:
             assert service.client.request(method, path, content=body, headers=headers).status_code == 415
+
+
+def test_an_address_names_all_of_its_methods(service: Running) -> None:
+    for path, allowed in (
+        ("/v1/snapshots", "GET, POST"),
+        ("/v1/acts", "GET, POST"),
+        ("/v1/decisions/x/reproduce", "POST"),
+        ("/v1/decisions/x", "GET"),
+    ):
+        assert service.client.delete(path).headers["allow"] == allowed
+    repeated = {"Idempotency-Key": "hostile", "X-Min-Position": "0"}
+    assert service.client.post("/v1/recommendations", json={"user_id": "u"}, headers=repeated).status_code == 201
+    repeated["X-Min-Position"] = "-1"
+    reply = service.client.post("/v1/recommendations", json={"user_id": "u"}, headers=repeated)
+    assert reply.json()["code"] == "header_invalid"
 
 
 LYING: dict[str, bytes] = {
