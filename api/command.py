@@ -122,7 +122,7 @@ def demo(
     drift: Annotated[float, typer.Option(help="How fast tastes move; 0 is a stationary world.", min=0.0)] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """From nothing to a service that learns: pretrain, serve, be used by simulated viewers, show what it brought.
+    """From nothing to a service that learns: pretrain, serve, be used by viewers and travellers, show what it brought.
 
     Example: perennial demo --minutes 2 --once
     """

@@ -77,10 +77,11 @@ def snapshot_verify(
 
     Example: perennial snapshot verify
     """
-    from online.artifact import ArtifactCorrupt, ArtifactMissing, read_artifact
+    from online.artifact import ArtifactCorrupt, ArtifactMissing
+    from online.history import artifacts_of
     from online.snapshot import Snapshot, SnapshotCorrupt, SnapshotForeign, find_snapshot, load_snapshot, newest_first
 
-    folder = home / "snapshots"
+    folder, artifacts = home / "snapshots", artifacts_of(home)
     with _snapshot_errors():
         chosen = [find_snapshot(folder, snapshot)] if snapshot else list(newest_first(folder))[::-1]
     results, wrong = [], 0
@@ -89,8 +90,7 @@ def snapshot_verify(
         if isinstance(one, Snapshot):
             one_id, position = one.id, one.position
             try:
-                artifact = read_artifact(home / "artifacts" / one.artifact_id) if one.artifact_id else None
-                load_snapshot(folder, one, artifact)
+                load_snapshot(folder, one, artifacts(one.artifact_id), pricing=artifacts(one.pricing_artifact_id))
             except (SnapshotCorrupt, SnapshotForeign, ArtifactMissing, ArtifactCorrupt) as error:
                 problem = str(error)
         else:
@@ -122,7 +122,7 @@ def snapshot_diff(
     folder, artifacts = home / "snapshots", artifacts_of(home)
     with _snapshot_errors():
         states = [
-            load_snapshot(folder, one, artifacts(one.artifact_id))
+            load_snapshot(folder, one, artifacts(one.artifact_id), pricing=artifacts(one.pricing_artifact_id))
             for one in (find_snapshot(folder, before), find_snapshot(folder, after))
         ]
     found = compared(states[0], states[1])

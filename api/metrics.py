@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from online.live import LiveModel
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_VERDICTS = ("granted", "again", "none_left", "expired", "unknown", "in_use", "taken", "given_back")
 
 
 class Metrics:
@@ -42,6 +43,14 @@ class Metrics:
             "Decisions answered from memory while the log was unavailable.",
             registry=self._registry,
         )
+        self._claims = Counter(
+            "perennial_seat_claims",
+            "Claims on seats (holds, bookings, cancellations, capacities), by the log's verdict on them.",
+            ("outcome",),
+            registry=self._registry,
+        )
+        for verdict in _VERDICTS:  # each is there from the start, so that a first one is a rise
+            self._claims.labels(verdict)
         self._answered: dict[tuple[str, int], Callable[[], None]] = {}
         self._took: dict[str, Callable[[float], None]] = {}
 
@@ -57,6 +66,10 @@ class Metrics:
     def unrecorded(self) -> None:
         """One decision more that the log does not know."""
         self._unrecorded.inc()
+
+    def claimed(self, verdict: str) -> None:
+        """One verdict more on a claim of a seat."""
+        self._claims.labels(verdict).inc()
 
     def exposition(self, model: "LiveModel | None", log_head: int, snapshot_age_s: float | None = None) -> bytes:
         """The text that Prometheus scrapes."""
@@ -97,6 +110,7 @@ class _Fold(Collector):
             "perennial_learning", "1 while learning, 0 while frozen.", float(model.learning == "on")
         )
         yield from self._counters(model)
+        yield from self._fares(model)
         yield from self._arms(model)
         yield from self._monitors(model)
 
@@ -122,6 +136,43 @@ class _Fold(Collector):
         freshness.add_metric(["0.5"], p50 / 1_000)
         freshness.add_metric(["0.99"], p99 / 1_000)
         yield freshness
+
+    def _fares(self, model: "LiveModel") -> Iterator[Metric]:
+        """What the fold counted of flights, quotes and seats."""
+        counts = model.pricing.counters()
+        quotes = CounterMetricFamily(
+            "perennial_quotes", "Requests for a fare, by whether there was anything to sell.", labels=["outcome"]
+        )
+        quotes.add_metric(["quoted"], counts["quotes"])
+        quotes.add_metric(["not_for_sale"], counts["not_for_sale"])
+        yield quotes
+        outcomes = CounterMetricFamily(
+            "perennial_quote_outcomes",
+            "Quotes by what became of them; unmatched: of a quote or flight that is not known any more.",
+            labels=["outcome"],
+        )
+        for name in ("booked", "declined", "expired", "repeated", "cancelled", "closed_early", "unmatched"):
+            outcomes.add_metric([name], counts[name])
+        yield outcomes
+        yield GaugeMetricFamily("perennial_flights", "Flights known, those that have left included.", counts["flights"])
+        yield CounterMetricFamily(
+            "perennial_flights_refused", "Flights of a market for which there was no room.", counts["flights_refused"]
+        )
+        seats = GaugeMetricFamily(
+            "perennial_seats", "Seats of the flights known, by what they are.", labels=["outcome"]
+        )
+        for name in ("booked", "held", "free"):
+            seats.add_metric([name], counts[f"seats_{name}"])
+        yield seats
+        yield CounterMetricFamily(
+            "perennial_seats_beyond_capacity",
+            "Seats booked or held beyond a flight's capacity: never one.",
+            counts["seats_beyond_capacity"],
+        )
+        yield CounterMetricFamily("perennial_bid_price_solves", "Tables of bid prices solved.", counts["solved"])
+        yield CounterMetricFamily(
+            "perennial_market_breaks", "Markets whose demand broke away from what was learned.", counts["drift_breaks"]
+        )
 
     def _arms(self, model: "LiveModel") -> Iterator[Metric]:
         decisions = CounterMetricFamily("perennial_arm_decisions", "Decisions closed, by arm.", labels=["arm"])

@@ -18,7 +18,7 @@ from api.home import history_of
 from api.snapshots import snapshot_at
 from api.supervisor import keep_artifact
 from online.archive import open_log
-from online.artifact import ArtifactCorrupt, ArtifactMissing, read_artifact
+from online.artifact import ArtifactCorrupt, ArtifactMissing, artifact_kind, read_artifact
 from online.erasure import finish_erasure
 from online.history import History, PositionUnknown
 from online.lineage import Arguments
@@ -78,7 +78,9 @@ class Past:
         if time_ms is not None:
             arguments["to"] = self.history.position_at(time_ms)
         if act == "promote":
-            arguments["artifact"] = self._kept_artifact(arguments["artifact"])
+            kept = self._kept_artifact(arguments.pop("artifact"))
+            of_fares = artifact_kind(self._home / "artifacts" / kept) == "pricing"
+            arguments["pricing_artifact" if of_fares else "artifact"] = kept
         told = msgspec.convert(arguments, Arguments)
         plan = planned(self.history, act, told, dry_run=dry_run, snapshots=self._home / "snapshots")
         return msgspec.to_builtins(plan)

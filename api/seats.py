@@ -19,6 +19,7 @@ async def claim(service: Service, entry: records.Record, wanted: Claim) -> Verdi
         raise Problem("log_unavailable", retry_after_s=max(1, round(error.retry_after_s))) from error
     except LogError as error:
         raise Problem("log_unavailable", retry_after_s=30) from error
+    service.metrics.claimed(verdict.code)
     if verdict.code == "unknown" and verdict.position == 0 and wanted.verb != "give":
         raise Problem("seats_unknown", retry_after_s=30)
     return verdict

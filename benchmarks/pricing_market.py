@@ -1,11 +1,14 @@
 """Takings on a simulated airline market, as a share of the optimum that knows the truth; the same customers for all.
 
     python benchmarks/pricing_market.py [--flights 160] [--first-seed 1] [--seeds 1] [--cases rich,jump] [--json]
+    python benchmarks/pricing_market.py --over-http [--flights 160] …
 
 rich: a booking log of 240 flights, no drift. jump: the same log; in mid-calendar everybody would pay a third more or
 less, and as many more or fewer ask. few: a log of 20 flights on half of the routes. none: no log. Also boom and trend.
 Routes and seeds are others than those that settings were chosen on (101 to 106). s.e. is of the difference to the
-optimum, flight by flight; "later" are the flights that leave 30 days after mid-calendar or later, by_market each route.
+optimum, flight by flight. --over-http: the same customers come to two real services, `perennial up` on the same
+artifact, one of which an act has frozen; each fare is held against that of the same fold in one process. "later" are
+the flights that leave 30 days after mid-calendar or later, by_market each route.
 """
 
 from __future__ import annotations
@@ -23,11 +26,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from online.artifact import Artifact
+from simulations.airline_arms import gain_over, share_of_optimum
+from simulations.airline_client import ServiceSeller
 from simulations.airline_driver import KernelSeller
+from simulations.airline_fold import FoldSeller, Pace, alike
 from simulations.airline_history import past, write_bookings
 from simulations.airline_market import DAYS, Market, Route, Seller, draw_market, draw_routes, play
 from simulations.airline_optimum import Optimum, fluid_bound_cents
 from simulations.airline_sellers import Emsr, Rule, best_fixed, by_route, tuned_rule
+from simulations.airline_service import service
 
 ROUTES = 8
 CASES = {
@@ -56,13 +63,7 @@ def trained(routes: list[Route], flights: int, seed: int, folder: Path) -> Artif
     )
     rows = write_bookings(file, market, past(market, seed)) if flights else file.write_text("")
     print(f"  a log of {rows:,} requests of {flights} flights", file=sys.stderr)
-    return pretrain_pricing(file, folder / f"artifact-{seed}-{flights}", device="cpu", quiet=True)
-
-
-def standard_error(revenue: np.ndarray, optimum: np.ndarray) -> float:
-    """Of the share in %, by flights."""
-    share = revenue.sum() / optimum.sum()
-    return float(100.0 * np.sqrt(((revenue - share * optimum) ** 2).sum()) / optimum.sum())
+    return pretrain_pricing(file, folder / f"artifact-{seed}", device="cpu", quiet=True)
 
 
 @cache
@@ -76,10 +77,8 @@ def practised(seed: int) -> tuple[Rule, Rule]:
     return tuned_rule(practice, seed=seed), best_fixed(practice)
 
 
-def sellers(case: str, routes: list[Route], seed: int, folder: Path, *, baselines: bool) -> dict[str, Seller]:
+def sellers(artifact: Artifact, seed: int, *, baselines: bool) -> dict[str, Seller]:
     """Everybody who sells in a case."""
-    _, flights = CASES[case]
-    artifact = trained(routes, flights, seed, folder)
     found: dict[str, Seller] = {
         "frozen": KernelSeller(artifact, learns=False, seed=seed),
         "continued": KernelSeller(artifact, seed=seed),
@@ -95,8 +94,30 @@ def sellers(case: str, routes: list[Route], seed: int, folder: Path, *, baseline
     return found
 
 
-def run(case: str, *, flights: int, seeds: range, baselines: bool) -> dict[str, object]:
+def over_http(
+    market: Market, artifact: Artifact, seed: int, folder: Path, *, learns: bool
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Takings through a service, takings of the same fold in this process, and how the two agree."""
+    begun = time.monotonic()
+    made = folder / f"artifact-{seed}"
+    with service(folder / f"service-{learns}", artifact=made, seed=seed, learns=learns) as address:
+        seller = ServiceSeller(address.url, in_order=True)
+        took = play(market, seller).revenue_cents
+        seller.close()
+        pace = Pace.of(address.log_url, address.home)
+    seconds = time.monotonic() - begun
+    inside = FoldSeller(artifact, seed=seed, learns=learns, pace=pace)
+    again = play(market, inside).revenue_cents
+    told = (
+        f"{alike(seller.fares, inside.fares):,} of {len(seller.fares):,} fares over HTTP are those of the fold in one "
+        f"process; {len(pace.ticks)} ticks, {seller.disagreed} disagreements on seats, {seconds:.0f} s"
+    )
+    return took, again, told
+
+
+def run(case: str, *, flights: int, seeds: range, baselines: bool, http: bool) -> dict[str, object]:
     """One case over all seeds."""
+    agreement: list[str] = []
     revenue: dict[str, list[np.ndarray]] = {}
     optima, expected, bound = [], 0.0, 0.0
     markets: dict[str, list[float]] = {}
@@ -116,8 +137,14 @@ def run(case: str, *, flights: int, seeds: range, baselines: bool) -> dict[str, 
             for n, f in enumerate(market.flights)
         )
         with tempfile.TemporaryDirectory() as folder:
-            for name, seller in sellers(case, routes, seed, Path(folder), baselines=baselines).items():
-                took = play(market, seller).revenue_cents
+            artifact = trained(routes, CASES[case][1], seed, Path(folder))
+            found = sellers(artifact, seed, baselines=baselines)
+            taken = {name: play(market, seller).revenue_cents for name, seller in found.items()}
+            for name, learns in (("frozen", False), ("continued", True)) if http else ():
+                took, again, told = over_http(market, artifact, seed, Path(folder), learns=learns)
+                taken |= {f"{name}, over HTTP": took, f"{name}, same fold": again}
+                agreement.append(f"seed {seed}, {name}: {told}")
+            for name, took in taken.items():
                 revenue.setdefault(name, []).append(took)
                 shares = 100.0 * by_route(market, took) / by_route(market, optimum)
                 markets.setdefault(name, []).extend(round(float(s), 1) for s in shares)
@@ -125,23 +152,29 @@ def run(case: str, *, flights: int, seeds: range, baselines: bool) -> dict[str, 
     table = {}
     for name, parts in revenue.items():
         took = np.concatenate(parts).astype(float)
+        share = share_of_optimum(took, whole)
         table[name] = {
-            "share": round(float(100.0 * took.sum() / whole.sum()), 2),
-            "se": round(standard_error(took, whole), 2),
+            "share": round(share.percent, 2),
+            "se": round(share.error, 2),
             "later": round(float(100.0 * took[late].sum() / whole[late].sum()), 2),
             "by_market": markets[name],
         }
-    live, still = (np.concatenate(revenue[n]).astype(float) for n in ("continued", "frozen"))
-    gain = (live - still) / whole.sum() * 100.0
+    gains = {}
+    for name in ["continued", *(["continued, over HTTP"] if http else [])]:
+        live, still = (np.concatenate(revenue[n]).astype(float) for n in (name, name.replace("continued", "frozen")))
+        gain = gain_over(live, still, whole)
+        gains[name] = {"points": round(gain.percent, 2), "se": round(gain.error, 2)}
     return {
         "case": case,
         "flights": len(whole),
         "optimum_took": int(whole.sum()),
         "optimum_expected": round(expected),
         "fluid_bound": round(100.0 * bound / expected, 2),
-        "gain": round(float(gain.sum()), 2),
-        "gain_se": round(float(np.sqrt(((gain - gain.mean()) ** 2).sum())), 2),
+        "gain": gains["continued"]["points"],
+        "gain_se": gains["continued"]["se"],
+        "gains": gains,
         "sellers": table,
+        "agreement": agreement,
     }
 
 
@@ -152,13 +185,14 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--cases", default="rich,jump,few,none")
     parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--over-http", action="store_true", help="play two real services too")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     results = []
     for case in given.cases.split(","):
         begun = time.monotonic()
         seeds = range(given.first_seed, given.first_seed + given.seeds)
-        found = run(case, flights=given.flights, seeds=seeds, baselines=not given.no_baselines)
+        found = run(case, flights=given.flights, seeds=seeds, baselines=not given.no_baselines, http=given.over_http)
         results.append(found)
         if not given.json:
             print(
@@ -169,7 +203,11 @@ def main() -> None:
             for name, row in found["sellers"].items():
                 share = f"{row['share']:7.2f} % ± {row['se']:.2f}"
                 print(f"  {name:24}{share}   later {row['later']:.2f}   {row['by_market']}")
-            print(f"  continued - frozen: {found['gain']:+.2f} ± {found['gain_se']:.2f} points", flush=True)
+            for name, gain in found["gains"].items():
+                print(f"  {name} - frozen: {gain['points']:+.2f} ± {gain['se']:.2f} points")
+            for told in found["agreement"]:
+                print(f"  {told}")
+            sys.stdout.flush()
     if given.json:
         print(json.dumps(results))
 

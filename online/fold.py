@@ -34,10 +34,11 @@ class LogForeign(ValueError):
 class Fold:
     """Folds entries into one state. Keeps nothing of its own but buffers."""
 
-    def __init__(self, state: State, *, promoted: bool = False) -> None:
+    def __init__(self, state: State, *, promoted: bool = False, pricing_promoted: bool = False) -> None:
         """`promoted`: an act has put this artifact in the place of the one that the log began from."""
         self.state = state
         self._promoted = promoted
+        self._pricing_promoted = pricing_promoted
         self._builder = BatchBuilder(state.settings)
         self._rules = rules(state.settings)
         self._pricing = PricingFold(state)
@@ -96,7 +97,8 @@ class Fold:
     def _begin(self, position: int, record: Begin) -> None:
         state = self.state
         begins = record.artifact_id == state.artifact_id or self._promoted
-        if position != 1 or not begins or record.pricing_artifact_id != state.pricing_artifact_id:
+        fares_begin = record.pricing_artifact_id == state.pricing_artifact_id or self._pricing_promoted
+        if position != 1 or not begins or not fares_begin:
             raise LogForeign(
                 f"the log begins from artifacts {record.artifact_id or 'none'} and "
                 f"{record.pricing_artifact_id or 'none'}, this state from {state.artifact_id or 'none'} and "

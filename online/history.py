@@ -154,13 +154,22 @@ class History:
             raise PositionUnknown("the log begins after that time")
         return low
 
-    def empty(self, artifact_id: str) -> State:
-        """The state before the first record, on an artifact of recommendation's and the log's own of pricing's."""
-        return State(self.settings, self.artifacts(artifact_id), pricing=self.artifacts(self.pricing_from))
+    def empty(self, artifact_id: str, pricing_id: str = "") -> State:
+        """The state before the first record, on these artifacts; "" of pricing's is the one that the log began from."""
+        pricing = self.artifacts(pricing_id or self.pricing_from)
+        return State(self.settings, self.artifacts(artifact_id), pricing=pricing)
+
+    def folding(self, state: State) -> Fold:
+        """What folds on from a state, whichever artifacts it stands on."""
+        return Fold(
+            state,
+            promoted=state.artifact_id != self.begun_from,
+            pricing_promoted=state.pricing_artifact_id != self.pricing_from,
+        )
 
     def load(self, folder: Path, snapshot: Snapshot) -> State:
         """The state of a snapshot. Raises SnapshotCorrupt, SnapshotForeign."""
-        pricing = self.artifacts(self.pricing_from)
+        pricing = self.artifacts(snapshot.pricing_artifact_id)
         return load_snapshot(folder, snapshot, self.artifacts(snapshot.artifact_id), pricing=pricing)
 
     # States --------------------------------------------------------------------------------------------------------
@@ -178,7 +187,7 @@ class History:
     def advanced(self, place: Place, lineage: Lineage, *, progress: Progress | None = None) -> Place:
         """Fold on to a lineage that continues the place's own."""
         state = place.state
-        fold = Fold(state, promoted=lineage.artifact_id != self.begun_from)
+        fold = self.folding(state)
         for records, reached in self.records(lineage.beyond(place.lineage.last)):
             fold.entries(records, holes=True)
             if progress:
@@ -207,14 +216,14 @@ class History:
                 return Place(state, snapshot.lineage, snapshot)
         if kept := [one for one in self.kept if one.lineage.begins(lineage) and one.lineage.last > reached]:
             best = max(kept, key=lambda one: one.lineage.last)
-            state = self.empty(best.lineage.artifact_id)
+            state = self.empty(best.lineage.artifact_id, best.lineage.pricing_id)
             state.load(best.arrays)
             state.views.frame.position[0] = best.lineage.last
             return Place(state, best.lineage)
         if near is not None and reached >= 0:
             near.state.views.frame.position[0] = near.lineage.last
             return near
-        return Place(self.empty(lineage.artifact_id), Lineage(lineage.artifact_id))
+        return Place(self.empty(lineage.artifact_id, lineage.pricing_id), lineage.until(0))
 
 
 class Timeline:
@@ -227,10 +236,7 @@ class Timeline:
         self.history = history
         self.state = state
         self.switched = 0
-        self._fold = self._folding()
-
-    def _folding(self) -> Fold:
-        return Fold(self.state, promoted=self.state.artifact_id != self.history.begun_from)
+        self._fold = history.folding(state)
 
     @property
     def position(self) -> int:
@@ -260,7 +266,7 @@ class Timeline:
                 lineage = self.history.lineages.at(position)  # noted before it was folded, by a scan ahead
             if lineage is not None:
                 self.state = self.history.build(lineage, progress=progress).state
-                self._fold = self._folding()
+                self._fold = self.history.folding(self.state)
                 self.switched += 1
             self.state.views.frame.position[0] = position
         self._fold.entries(waiting)

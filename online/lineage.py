@@ -8,7 +8,7 @@ position before it stays what it was. Only `erase` takes records out of the log 
     rollback to q            the lineage at q
     rollback to q without …  the present one, but for the records after q that the cut names
     resume, meanwhile learn  the present one, as if the freeze had not been
-    promote an artifact      the present one, folded on the other artifact
+    promote an artifact      the present one, folded on the other artifact: recommendation's, or pricing's
     erase a user             the present one without the user
 """
 
@@ -40,6 +40,7 @@ class Arguments(msgspec.Struct, frozen=True, omit_defaults=True):
     to: int | None = None
     without: Cut = Cut()
     artifact: str | None = None
+    pricing_artifact: str | None = None
     meanwhile: str = ""  # of a resume: "learn"
     expected: int | None = None
 
@@ -53,29 +54,33 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Lineage(msgspec.Struct, frozen=True):
-    """An artifact and the records folded on it, ascending."""
+    """Artifacts and the records folded on them, ascending."""
 
     artifact_id: str = ""
     segments: tuple[Segment, ...] = ()
+    pricing_id: str = ""  # of a promoted artifact of pricing's; "" is the one that the log began from
 
     @property
     def last(self) -> int:
         """The last position that belongs to it; 0 for an empty one."""
         return self.segments[-1].last if self.segments else 0
 
+    def _of(self, segments: tuple[Segment, ...]) -> "Lineage":
+        return msgspec.structs.replace(self, segments=segments)
+
     def until(self, position: int) -> "Lineage":
         """Its records up to a position."""
         kept = tuple(Segment(s.first, min(s.last, position), s.without) for s in self.segments if s.first <= position)
-        return Lineage(self.artifact_id, kept)
+        return self._of(kept)
 
     def grown(self, first: int, last: int) -> "Lineage":
         """With the records first … last behind its own."""
-        return Lineage(self.artifact_id, (*self.segments, Segment(first, last))) if first <= last else self
+        return self._of((*self.segments, Segment(first, last))) if first <= last else self
 
     def cut(self, cut: Cut, *, after: int) -> "Lineage":
         """Without the records after a position that the cut names."""
         later = (Segment(max(s.first, after + 1), s.last, (*s.without, cut)) for s in self.segments if s.last > after)
-        return Lineage(self.artifact_id, (*self.until(after).segments, *later))
+        return self._of((*self.until(after).segments, *later))
 
     def skipping(self, positions: set[int]) -> "Lineage":
         """As if nothing stood at these positions."""
@@ -88,11 +93,15 @@ class Lineage(msgspec.Struct, frozen=True):
                 first = position + 1
             if first <= segment.last:
                 kept.append(Segment(first, segment.last, segment.without))
-        return Lineage(self.artifact_id, tuple(kept))
+        return self._of(tuple(kept))
+
+    def on_artifacts_of(self, other: "Lineage") -> bool:
+        """Whether both are folded on the same artifacts."""
+        return (self.artifact_id, self.pricing_id) == (other.artifact_id, other.pricing_id)
 
     def begins(self, other: "Lineage") -> bool:
         """Whether the other is this one continued: then its state can be folded from this one's."""
-        if self.artifact_id != other.artifact_id or len(self.segments) > len(other.segments):
+        if not self.on_artifacts_of(other) or len(self.segments) > len(other.segments):
             return False
         if not self.segments:
             return True
@@ -219,7 +228,11 @@ class Lineages:
             return None  # sent again
         present = self.at(position - 1)
         if act.act == "promote":
-            return None if arguments.artifact is None else Lineage(arguments.artifact, present.segments)
+            if arguments.pricing_artifact is not None:
+                return msgspec.structs.replace(present, pricing_id=arguments.pricing_artifact)
+            if arguments.artifact is None:
+                return None
+            return msgspec.structs.replace(present, artifact_id=arguments.artifact)
         if act.act == "resume":
             frozen = self._freezes(present)
             return present.skipping(frozen) if frozen else None

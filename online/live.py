@@ -70,7 +70,7 @@ class LiveModel:
     ) -> None:
         self._folder = folder
         self.pricing_artifact_id = pricing.id if pricing else ""
-        self.fare_features = feature_names(pricing)  # None: any name may come
+        self._fare_features = feature_names(pricing)
         self._control = open_control(folder)
         self.settings = settings
         self.artifact_id = artifact.id if artifact else ""
@@ -125,8 +125,18 @@ class LiveModel:
             self._generation = generation
         raise LearnerNotReady(f"the arrays under {self._folder} are gone: the learner has stopped")
 
+    @property
+    def fare_features(self) -> tuple[str, ...] | None:
+        """The features that fares are made from, of the artifact that serves now; None: any name may come."""
+        self._front()
+        return self._fare_features
+
     def _take_artifact(self, layout: dict[str, Any]) -> None:
-        """Another artifact where an operator has promoted one: the champion is the new one from here on."""
+        """Other artifacts where an operator has promoted them: the champion is the new one from here on."""
+        if layout.get("pricing_artifact_id", "") != self.pricing_artifact_id:
+            folder = layout["pricing_artifact_folder"]
+            self._fare_features = feature_names(read_artifact(Path(folder)) if folder else None)
+            self.pricing_artifact_id = layout["pricing_artifact_id"]
         if layout["artifact_id"] == self.artifact_id:
             return
         artifact = read_artifact(Path(layout["artifact_folder"])) if layout["artifact_folder"] else None

@@ -100,7 +100,7 @@ def written(arguments: Arguments) -> str:
 
 def parting(one: Lineage, other: Lineage) -> int:
     """The last position up to which two lineages are the same."""
-    if one.artifact_id != other.artifact_id:
+    if not one.on_artifacts_of(other):
         return 0
     shared = 0
     for mine, its in zip(one.segments, other.segments, strict=False):

@@ -248,6 +248,7 @@ class Publisher:
             "columns": columns,
             "artifact_id": state.artifact_id,
             "artifact_folder": self._artifact_folder(state.artifact_id),
+            "pricing_artifact_id": state.pricing_artifact_id,
             "pricing_artifact_folder": self._artifact_folder(state.pricing_artifact_id),
             "lineage_at": self.lineage_at,
             "settings": settings_text(state.settings),

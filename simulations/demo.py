@@ -1,6 +1,7 @@
-"""`perennial demo`: from nothing to a service that learns, used by viewers whose truth is known. Reads top to bottom.
+"""`perennial demo`: from nothing to a service that learns, used by viewers and travellers whose truth is known.
+Reads top to bottom.
 
-history → pretrain → up → viewers over HTTP → learning on and off → held-out viewers
+histories → pretrain both → up → viewers and travellers over HTTP → learning on and off → held-out viewers
 → the log folded again → quality against parameter lag → table, report, the three reasons
 
 Everything is done the way a user would do it: by the command line and HTTP, in processes of their own.
@@ -30,6 +31,7 @@ from simulations.demo_context import (
     Demo,
     DemoFailed,
 )
+from simulations.demo_fares import await_pricing, begin_next_season, begin_pricing
 from simulations.demo_stages import (
     await_kernels,
     begin_kernels,
@@ -42,6 +44,7 @@ from simulations.demo_stages import (
     watch_viewers,
     write_past,
 )
+from simulations.fares_results import fares_rows, fares_setting
 from simulations.processes import Child, ChildFailed, lines_of, next_line
 from simulations.report import write_report
 from simulations.results import Results, reasons, table
@@ -63,7 +66,7 @@ def run_demo(
 ) -> int:
     """The whole demo. -> exit code: 0; 1 where the second fold differs; 3 where something failed; 130 after Ctrl-C.
 
-    minutes: how long viewers use the service before the table (2). once: end after the table; so it does without a
+    minutes: how long viewers use the service before the table (1.5). once: end after the table; so it does without a
     terminal. home: where a new folder for everything is made (the user's data folder). drift: 0 is a stationary world.
     """
     once = once or not sys.stderr.isatty()
@@ -116,8 +119,10 @@ def _run(demo: Demo, stack: ExitStack, *, once: bool, as_json: bool) -> int:
     began = time.monotonic()
     screen.say(f"perennial demo, seed {results.seed}, drift {results.drift:g}; everything it makes is in {demo.folder}")
     kernels = begin_kernels(demo, stack)
+    pricing = begin_pricing(demo, stack)
     write_past(demo)
     pretrain(demo)
+    await_pricing(demo, pricing)
     await_kernels(demo, kernels)
     service = up(demo, stack)
     screen.say(f"from nothing to a service that learns: {time.monotonic() - began:.0f} s. Dashboard {demo.url}/")
@@ -187,6 +192,7 @@ def _print_results(demo: Demo, report: Path) -> None:
     print()
     share = f"{100 * results.champion_share:.0f} %"
     print(f"frozen answers {share} of the viewers here, to compare sharply; the service's default is 5 %.")
+    _print_fares(results)
     own = results.facts.get("the service's own experiment")
     if own:
         print(f"the service's own experiment: {own}")
@@ -197,12 +203,27 @@ def _print_results(demo: Demo, report: Path) -> None:
     sys.stdout.flush()
 
 
+def _print_fares(results: Results) -> None:
+    if results.fares is None:
+        return
+    print()
+    print(f"{'fares':36}{'frozen':>20}{'continued':>20}   difference, ± paired standard error")
+    for name, frozen, live, change in fares_rows(results.fares):
+        print(f"{name:36}{frozen:>20}{live:>20}   {change}".rstrip())
+    print()
+    print(f"{fares_setting(results.fares)}.")
+
+
 def _print_json(demo: Demo, report: Path) -> None:
     results = demo.results
     found = {
         "table": [
             {"name": row.name, "frozen": row.frozen, "continued": row.continued, "difference": row.change}
             for row in table(results)
+        ],
+        "fares": [
+            {"name": name, "frozen": frozen, "continued": live, "difference": change}
+            for name, frozen, live, change in (fares_rows(results.fares) if results.fares else ())
         ],
         "reasons": dict(reasons(results)),
         "identical": None if results.reproduction is None else results.reproduction.identical,
@@ -214,15 +235,17 @@ def _print_json(demo: Demo, report: Path) -> None:
 
 
 def _stay_up(demo: Demo, stack: ExitStack, service: Child) -> None:
-    """A few viewers go on, so that there is something to look at, until Ctrl-C."""
+    """A few viewers and travellers go on, so that there is something to look at, until Ctrl-C."""
     day = VideoWorld(demo.world).day_of(demo.results.decisions[-1].at_ms) + 1
     arguments = ["-m", "simulations.viewers", "--url", demo.url, "--out", str(demo.folder / "afterwards")]
     arguments += ["--seed", str(demo.world.seed), "--drift", str(demo.world.drift), "--orders"]
     arguments += ["--history-days", str(day), "--rate", str(RATE_AFTERWARDS), "--run", f"{demo.run}-afterwards"]
     viewers = Child("viewers", arguments, talk=demo.folder / "viewers.log", orders=True)
     stack.callback(viewers.stop, timeout_s=30.0)
+    travellers = begin_next_season(demo, stack)
     lines = lines_of(viewers)
-    demo.screen.say(f"up at {demo.url}/ (docs {demo.url}/docs) with a few viewers, until Ctrl-C")
+    lines_of(travellers)  # nobody reads them, but somebody must take them
+    demo.screen.say(f"up at {demo.url}/ (docs {demo.url}/docs) with a few viewers and travellers, until Ctrl-C")
     try:
         while (line := next_line(lines, viewers)) is not None:
             service.check()

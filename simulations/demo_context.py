@@ -13,7 +13,7 @@ from simulations.terminal import Screen
 from simulations.video_settings import WorldSettings
 
 HISTORY_DAYS: Final = 12
-MINUTES: Final = 2.0
+MINUTES: Final = 1.5
 PRETRAIN_MINUTES: Final = 0.75  # a demo shorter than the default trains shorter, too
 CHAMPION_SHARE: Final = 0.3
 HELD_OUT_SHARE: Final = 0.15
@@ -44,6 +44,7 @@ class Demo:
     run: str = field(default_factory=lambda: secrets.token_hex(3))  # event ids of two runs differ
     history: History | None = None
     artifact: Path | None = None
+    pricing_artifact: Path | None = None
     url: str = ""
     log_url: str = ""
 

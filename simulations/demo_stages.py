@@ -21,6 +21,7 @@ from simulations.demo_context import (
     DemoFailed,
     made,
 )
+from simulations.demo_fares import begin_travellers, end_travellers
 from simulations.demo_service import act, get, monitors
 from simulations.history import write_history
 from simulations.lag import LAGS, measure_lags
@@ -94,7 +95,8 @@ def up(demo: Demo, stack: ExitStack) -> Child:
     settings.write_text(json.dumps(chosen, indent=1) + "\n", encoding="utf-8")
     demo.results.facts["settings"] = json.dumps(chosen)
     arguments = ["-m", "api.command", "up", "--json", "--home", str(demo.home), "--port", str(demo.port)]
-    arguments += ["--artifact", str(made(demo.artifact)), "--settings", str(settings)]
+    arguments += ["--artifact", str(made(demo.artifact)), "--artifact", str(made(demo.pricing_artifact))]
+    arguments += ["--settings", str(settings)]
     service = Child("up", arguments, talk=demo.folder / "up.log")
     stack.callback(service.stop, timeout_s=60.0)
     lines = lines_of(service)
@@ -112,14 +114,18 @@ def up(demo: Demo, stack: ExitStack) -> Child:
         break
     demo.url, demo.log_url = address["url"], address["log_url"]
     demo.results.facts["artifact"] = address["artifact"]
+    demo.results.facts["artifact of fares"] = address["pricing_artifact"]
     demo.results.stages.append(("up", demo.screen.done(f"{demo.url}, artifact {address['artifact']}")))
     return service
 
 
 def watch_viewers(demo: Demo, stack: ExitStack) -> None:
-    """Viewers use the service: most of the time as they like, at the end with learning on and off in turn."""
+    """Viewers and travellers use the service as they like; at the end, with the last flight gone, viewers do with
+    learning on and off in turn."""
     total_s = demo.minutes * 60.0
     turn_s = min(8.0, total_s / 8)
+    alone_s = total_s - 4 * turn_s
+    travellers = begin_travellers(demo, stack, seconds=0.75 * alone_s)
     freezes = act(demo, "resume", "demo: are acts taken?")  # while learning is on, it changes nothing
     demo.results.learning_off_means = (
         "learning frozen by an act, the same feedback flowing" if freezes else "feedback held back, so nothing to learn"
@@ -129,27 +135,31 @@ def watch_viewers(demo: Demo, stack: ExitStack) -> None:
     lines = lines_of(viewers)
     demo.screen.stage("viewers")
 
-    def until(at_s: float) -> None:
-        """Show what comes until that many seconds of the viewers' own clock."""
+    def until(at_s: float) -> float:
+        """Show what comes until that many seconds of the viewers' own clock. -> that clock"""
         while True:
             line = next_line(lines, viewers)
             if line is None:
                 raise DemoFailed(f"the viewers ended early; see {viewers.talk}")
             figures = json.loads(line)
-            demo.screen.figures(figures, monitors(demo, figures["wall_s"]))
+            demo.screen.figures(figures, monitors(demo, figures["wall_s"]), travellers.look())
             if figures["wall_s"] >= at_s:
-                return
+                return float(figures["wall_s"])
 
     try:
-        until(total_s - 4 * turn_s)
+        now_s = until(alone_s)
+        while not travellers.done:
+            now_s = until(now_s + 1.0)
+        end_travellers(demo, travellers)
+        begun_s = now_s
         for turn in range(4):
             on = turn % 2 == 0
             _learning(demo, viewers, on=on, freezes=freezes)
             # A pause between the turns belongs to neither: what was under way ends, what was held back flows.
             viewers.order(json.dumps({"do": "phase", "name": "between"}).encode())
-            until(total_s - (4 - turn) * turn_s + min(1.0, turn_s / 4))
+            until(begun_s + turn * turn_s + min(1.0, turn_s / 4))
             viewers.order(json.dumps({"do": "phase", "name": LEARNING_ON if on else LEARNING_OFF}).encode())
-            until(total_s - (3 - turn) * turn_s)
+            until(begun_s + (turn + 1) * turn_s)
     finally:
         if freezes:
             _learning(demo, viewers, on=True, freezes=True)

@@ -12,6 +12,7 @@ import numpy as np
 from simulations import charts
 from simulations.charts import Plot, linear, logarithmic
 from simulations.measurements import ARM_NAMES, CHAMPION, LIVE, Decision, percentile, share_of_best
+from simulations.report_fares import fares_section
 from simulations.results import (
     LEARNING_OFF,
     LEARNING_ON,
@@ -61,10 +62,12 @@ def report(results: Results) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>perennial demo, seed {results.seed}</title><style>{style}</style></head><body><main>"
         f"<h1>{escape(headline)}</h1>"
-        f'<p class="soft">Simulated viewers of a video service, over HTTP. {escape(_setting(results))}</p>'
+        '<p class="soft">Simulated viewers of a video service, and travellers who ask for fares, over HTTP. '
+        f"{escape(_setting(results))}</p>"
         f'<section class="reasons">{cards}</section>'
         f'<section class="plots">{plots}</section>'
         f'<section class="panel"><h2>Frozen against continued</h2>{_table(results)}</section>'
+        f"{fares_section(results.fares) if results.fares else ''}"
         f"{_facts(results)}</main></body></html>\n"
     )
 

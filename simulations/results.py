@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from simulations.fares_results import Fares, fares_sentence
 from simulations.measurements import (
     CHAMPION,
     LIVE,
@@ -64,6 +65,7 @@ class Results:
     shown_titles: dict[str, int] = field(default_factory=dict)  # distinct titles by arm
     loss: Sequence[tuple[float, float]] = ()  # (wall_s, prequential loss)
     drift_alarms: int | None = None
+    fares: Fares | None = None  # what the travellers brought
     stages: list[tuple[str, float]] = field(default_factory=list)  # name, seconds
     facts: dict[str, str] = field(default_factory=dict)  # configuration, versions, digests, by name
 
@@ -209,6 +211,8 @@ def _generalization(results: Results) -> str:
             f"; for held-out viewers, who never sent feedback, {100 * out_live.mean:.1f} % against "
             f"{100 * out_frozen.mean:.1f} % ({_verdict(difference(out_live, out_frozen))})"
         )
+    if results.fares is not None:
+        sentence += f"; {fares_sentence(results.fares)}"
     return sentence
 
 

@@ -78,14 +78,14 @@ class Screen:
 
     # The live view
 
-    def figures(self, figures: dict[str, Any], facts: dict[str, str]) -> None:
-        """The figures of the moment."""
+    def figures(self, figures: dict[str, Any], facts: dict[str, str], fares: dict[str, Any] | None = None) -> None:
+        """The figures of the moment; `fares` are the travellers'."""
         for arm, curve in self._curve.items():
             recent = figures["recent_arms"].get(arm)
             if recent and not math.isnan(recent[0]):
                 curve.append(recent[0])
         if self.terminal:
-            view = self._view(figures, facts)
+            view = self._view(figures, facts, fares or {})
             if self._live is None:
                 self._live = Live(view, console=self.console, refresh_per_second=4, transient=True)
                 self._live.start()
@@ -93,8 +93,10 @@ class Screen:
         elif time.monotonic() - self._said >= PLAIN_LINE_S:
             self._said = time.monotonic()
             self.say("    " + plain_line(figures, facts))
+            if fares:
+                self.say("    " + fares_line(fares))
 
-    def _view(self, figures: dict[str, Any], facts: dict[str, str]) -> Panel:
+    def _view(self, figures: dict[str, Any], facts: dict[str, str], fares: dict[str, Any]) -> Panel:
         arms = Table.grid(padding=(0, 1))
         for arm in (CHAMPION, LIVE):
             mean, low, high, n = figures["arms"].get(arm, [math.nan, math.nan, math.nan, 0])
@@ -107,7 +109,8 @@ class Screen:
             numbers.add_row(*(Text.assemble((f"{name} ", "dim"), value) for name, value in pair))
         title = f"{figures['clock'][:16].replace('T', ' ')} in the simulated world · {figures['phase']}"
         note = Text("share of the best slate's true reward, 95 % intervals by viewer", style="dim")
-        return Panel(Group(arms, note, Text(""), numbers), title=title, title_align="left", border_style="dim")
+        parts = [arms, note, Text(""), *([_fares_view(fares), Text("")] if fares else []), numbers]
+        return Panel(Group(*parts), title=title, title_align="left", border_style="dim")
 
     def _spark(self, arm: str) -> str:
         known = [x for curve in self._curve.values() for x in curve]
@@ -118,8 +121,33 @@ class Screen:
         return "".join(_BLOCKS[round((x - low) * scale)] for x in list(self._curve[arm])[-_BAR:])
 
 
+def _fares_view(fares: dict[str, Any]) -> Group:
+    arms = Table.grid(padding=(0, 1))
+    for arm in (CHAMPION, LIVE):
+        share = fares["arms"].get(arm)
+        name, colour = ARM_NAMES[arm], _COLOURS[arm]
+        text = "-" if share is None else f"{share:.1f} %"
+        arms.add_row(Text(name, style=colour), _bar(math.nan if share is None else share / 100.0, colour), Text(text))
+    return Group(arms, Text(f"of what the exact optimum had taken by then; {_fares_clock(fares)}", style="dim"))
+
+
+def _fares_clock(fares: dict[str, Any]) -> str:
+    jump = fares["jump_day"]
+    told = "" if jump is None else f", demand {'has jumped' if fares['day'] >= jump else 'will jump'} on day {jump}"
+    return f"{fares['flights']} flights, day {fares['day']:.0f} of {fares['days']}{told}"
+
+
+def fares_line(fares: dict[str, Any]) -> str:
+    """How the travellers' two services stand, in one line."""
+    shares = [
+        f"{ARM_NAMES[arm]} " + ("-" if fares["arms"].get(arm) is None else f"{fares['arms'][arm]:.1f} %")
+        for arm in (CHAMPION, LIVE)
+    ]
+    return " · ".join(["fares, of the optimum's takings so far", *shares, _fares_clock(fares)])
+
+
 def _bar(mean: float, colour: str) -> Text:
-    filled = 0 if math.isnan(mean) else round(mean * _BAR)
+    filled = 0 if math.isnan(mean) else min(_BAR, round(mean * _BAR))
     return Text("█" * filled, style=colour) + Text("░" * (_BAR - filled), style="dim")
 
 

@@ -90,6 +90,11 @@ def _piece(after: int, count: int) -> Any:
 async def slate(service: Service, decision_id: str) -> tuple[DecisionReply, Table]:
     """One decision, and its slate as a table. Raises Problem."""
     found = await describe_slate(service, decision_id)
+    return found, slate_table(found)
+
+
+def slate_table(found: DecisionReply) -> Table:
+    """The slate of a decision, position by position."""
     columns = ("position", "item", "score", "propensity", "because")
     rows: list[Any] = [
         (
@@ -102,7 +107,7 @@ async def slate(service: Service, decision_id: str) -> tuple[DecisionReply, Tabl
         for one in found.items
     ]
     caption = "The slate, position by position: propensity = P(this item here | those above)"
-    return found, Table(name="slate", caption=caption, columns=columns, rows=rows, query={"id": decision_id})
+    return Table(name="slate", caption=caption, columns=columns, rows=rows, query={"id": found.decision_id})
 
 
 def explained(found: DecisionReply, slate: Table) -> str:

@@ -11,6 +11,7 @@ VIEWS = (
     ("/dashboard/decisions", "Decisions"),
     ("/dashboard/timeline", "Timeline"),
     ("/dashboard/catalogue", "Catalogue"),
+    ("/dashboard/flights", "Flights"),
     ("/dashboard/health", "Health"),
     ("/dashboard/operate", "Operate"),
 )
@@ -46,7 +47,7 @@ def room(view: str, title: str, body: str, *, signed_in: str = "", status: int =
         f'<span id="pulse" role="status" aria-live="polite">…</span>{leave}</header>'
         f'<main id="main" tabindex="-1"><h1>{escape(title)}</h1>{body}</main>'
         '<footer><a href="/docs">API</a> <a href="/problems">Problems</a> <a href="/metrics">Metrics</a> '
-        '<a href="/v1/state">State</a> <span class="quiet">Keys: <kbd>1</kbd>–<kbd>7</kbd> views, '
+        '<a href="/v1/state">State</a> <span class="quiet">Keys: <kbd>1</kbd>–<kbd>8</kbd> views, '
         "<kbd>/</kbd> search, on a chart <kbd>←</kbd> <kbd>→</kbd></span></footer></body></html>"
     )
     return Response(document, status_code=status, media_type="text/html; charset=utf-8", headers=_HEADERS)

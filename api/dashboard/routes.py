@@ -10,6 +10,8 @@ from starlette.responses import StreamingResponse
 from api.connection import STREAM
 from api.dashboard import catalogue as catalogues
 from api.dashboard import decisions as deciding
+from api.dashboard import fares as faring
+from api.dashboard import flights as flying
 from api.dashboard import learning
 from api.dashboard import now as nows
 from api.dashboard.axis import axis
@@ -19,8 +21,10 @@ from api.dashboard.page import asset, room, search
 from api.dashboard.pulse import Pulse
 from api.dashboard.tables import Table
 from api.dashboard.timeline import Timeline
+from api.decisions import describe
 from api.door import ANYBODY, Principal
 from api.problems import Problem
+from api.schemas_fares import FareDecisionReply
 from api.service import Service
 from online.records import ARMS
 
@@ -72,7 +76,11 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
         text = _text(request, "id")
         body = search("/dashboard/decision", "Decision", "id", text, button="Explain")
         try:
-            body += deciding.explained(*await deciding.slate(service, text))
+            found = await describe(service, text)
+            if isinstance(found, FareDecisionReply):
+                body += faring.explained(found)
+            else:
+                body += deciding.explained(found, deciding.slate_table(found))
             status = 200
         except Problem as problem:
             body, status = body + _alarm(problem), problem.status
@@ -93,6 +101,26 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
             following = urlencode({"q": text, "offset": offset + catalogues.PAGE})
             body += f'<p><a class="button" rel="next" href="/dashboard/catalogue?{escape(following)}">More</a></p>'
         return show(request, "/dashboard/catalogue", "Catalogue", body)
+
+    @app.get("/dashboard/flights", name="flights", include_in_schema=False)
+    async def flights(request: Request) -> Response:
+        text, offset = _text(request, "q"), _number(request, "offset")
+        table = flying.flights(service, text, offset)
+        body = search("/dashboard/flights", "Flight or market", "q", text) + table.html()
+        if len(table.rows) == flying.PAGE:
+            following = urlencode({"q": text, "offset": offset + flying.PAGE})
+            body += f'<p><a class="button" rel="next" href="/dashboard/flights?{escape(following)}">More</a></p>'
+        body += (await flying.quotes(service)).html() + flying.rules(service).html()
+        return show(request, "/dashboard/flights", "Flights", body)
+
+    @app.get("/dashboard/flight", name="flight_page", include_in_schema=False)
+    async def flight(request: Request) -> Response:
+        body = search("/dashboard/flights", "Flight or market", "q", "")
+        try:
+            body, status = body + (await flying.flight(service, _text(request, "id"))).html(), 200
+        except Problem as problem:
+            body, status = body + _alarm(problem), problem.status
+        return show(request, "/dashboard/flights", "One flight", body, status)
 
     @app.get("/dashboard/health", name="health", include_in_schema=False)
     async def health_(request: Request) -> Response:
@@ -128,6 +156,28 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
     async def _catalogue(request: Request) -> Table:
         return catalogues.catalogue(service, _text(request, "q"), _number(request, "offset"))
 
+    async def _flights(request: Request) -> Table:
+        return flying.flights(service, _text(request, "q"), _number(request, "offset"))
+
+    async def _quotes(_: Request) -> Table:
+        return await flying.quotes(service)
+
+    async def _outlook(request: Request) -> Table:
+        return (await flying.flight(service, _text(request, "id"))).outlook()
+
+    async def _sensitivity(request: Request) -> Table:
+        return (await flying.flight(service, _text(request, "id"))).sensitivity()
+
+    async def _rules(request: Request) -> Table:
+        text = _text(request, "id")
+        return (await flying.flight(service, text)).rules if text else flying.rules(service)
+
+    async def _demand(request: Request) -> Table:
+        return faring.demand(await faring.fare(service, _text(request, "id")))
+
+    async def _steps(request: Request) -> Table:
+        return faring.steps(await faring.fare(service, _text(request, "id")))
+
     async def _health(_: Request) -> Table:
         return await health(service)
 
@@ -152,6 +202,13 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
         "slate": _slate,
         "timeline": _timeline,
         "catalogue": _catalogue,
+        "flights": _flights,
+        "quotes": _quotes,
+        "flight-outlook": _outlook,
+        "sensitivity": _sensitivity,
+        "fare-rules": _rules,
+        "demand": _demand,
+        "fare-steps": _steps,
         "health": _health,
     }
 

@@ -7,9 +7,12 @@ import numpy as np
 
 from online.chance import hash64
 from online.fifo import find
+from online.pricing.listing import FlightLine, flight_seen, flights_listed, newest_quotes
+from online.pricing.outlook import FlightSeen, look_ahead, sensitivity, warm
 from online.pricing.quote import About, Fare, FareDecider, FlightUnknown, Request, RulesInForce, about_flight, recorded
 from online.pricing.records import Quote
 from online.pricing.rules import Rule, RulesChange, RuleSet, changed
+from online.pricing.selling import COUNTERS
 from online.rows import find_row
 from online.views import Views
 
@@ -104,6 +107,7 @@ class LivePricing:
         """Call the kernels once, for nobody: they are compiled or loaded now and not inside the first request."""
         _, views = self._model.front()
         self._decider.warm(views.pricing)
+        warm(views.pricing)
         self.entry("warm")
         self.flight_of_key(1)
 
@@ -151,6 +155,38 @@ class LivePricing:
     def rules(self) -> RuleSet:
         """The rules in force."""
         return self._read(lambda views: self._rules.of(views.selling))
+
+    def counters(self) -> dict[str, int]:
+        """What the fold counted, by name; and flights and seats as they are."""
+
+        def read(views: Views) -> dict[str, int]:
+            selling, rows = views.selling, int(views.selling.flights.handed_out[0])
+            known = selling.flights.key[:rows] != 0
+            booked = int(selling.sales.taken[:rows][known].sum())
+            held = int(selling.sales.held[:rows][known].sum())
+            seats = int(views.pricing.flights.capacity[:rows][known].sum())
+            counts = dict(zip(COUNTERS, map(int, selling.counters), strict=True))
+            return counts | {
+                "flights": int(known.sum()),
+                "seats_booked": booked,
+                "seats_held": held,
+                "seats_free": max(0, seats - booked - held),
+            }
+
+        return self._read(read)
+
+    def flights(self, text: str, offset: int, count: int) -> tuple[list[FlightLine], int]:
+        """Flights for a list; and how many there are."""
+        return self._read(lambda views: flights_listed(views, text, offset, count))
+
+    def flight(self, flight_id: str) -> FlightSeen:
+        """One flight as operators see it. Raises FlightUnknown."""
+        seen, copy = self._read(lambda views: flight_seen(views, flight_id))
+        return seen._replace(ahead=look_ahead(copy, seen.clock_ms), sensitivity=sensitivity(copy))
+
+    def newest_quotes(self, count: int) -> list[int]:
+        """Log positions of the newest quotes."""
+        return self._read(lambda views: newest_quotes(views, count))
 
     def preview(self, put: tuple[Rule, ...], remove: tuple[str, ...]) -> list[Previewed]:
         """Open flights whose fare, as it would be quoted now, a change of rules would change."""

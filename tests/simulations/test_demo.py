@@ -59,17 +59,26 @@ def test_without_a_terminal_the_demo_ends_by_itself_with_its_table_its_report_an
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
     assert running.returncode == 0, talk
-    for words in ("frozen", "continued", "share of the best slate's reward", "held-out viewers"):
+    for words in (
+        "frozen",
+        "continued",
+        "share of the best slate's reward",
+        "held-out viewers",
+        "takings, % of the exact",
+    ):
         assert words in out
     last = out.strip().splitlines()[-3:]
     assert [line.split(":")[0] for line in last] == ["efficiency", "generalization", "reproducibility"]
     assert "the same digest" in last[2]
     assert "not measured" not in out
+    assert "fares took" in last[1]
+    assert not re.search(r"takings, % of the exact optimum's +-", out)
     (report,) = tmp_path.glob("*/report.html")
     text = report.read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert not re.search(r"https?://", text)
-    for stage in ("history", "pretrain", "up", "viewers", "fold again", "lag"):
+    assert "Booking curves" in text and "Fares over time" in text
+    for stage in ("history", "pretrain", "pretrain fares", "up", "viewers", "fold again", "lag"):
         assert re.search(rf"^{stage} +[0-9.]+ s", talk, flags=re.MULTILINE), stage
     assert nothing_is_left(tmp_path, within_s=10.0)
 
