@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 import uvloop
 
-from online.log import LogKeys, LogReader, LogServer, LogUnavailable, LogWentBack, LogWriter, connect
+from online.log import LogReader, LogServer, LogUnavailable, LogWentBack, LogWriter, connect
 
 
 def whole_log(url: str) -> list[tuple[int, bytes]]:
@@ -191,41 +191,6 @@ def test_a_lost_reply_makes_no_duplicate_and_no_error(log_server, tmp_path):
     assert dropped == 4
     assert positions == [2 * i + 2 for i in range(12)]
     assert len(whole_log(log_server.url)) == 24
-
-
-def test_a_batch_that_arrives_after_a_later_one_is_refused(log_server):
-    """An old connection's last bytes must not be taken for a new batch."""
-    script = open_script()
-    keys = LogKeys()
-    with connect(log_server.url) as client:
-        names = (3, keys.log, keys.sequence, keys.writers)
-        assert client.eval(script, *names, "writer", 1, 0, 0, b"a") == 1
-        assert client.eval(script, *names, "writer", 2, 0, 0, b"b") == 2
-        assert client.eval(script, *names, "writer", 2, 0, 0, b"b") == 2
-        with pytest.raises(Exception, match="STALEBATCH"):
-            client.eval(script, *names, "writer", 1, 0, 0, b"a")
-    assert whole_log(log_server.url) == [(1, b"a"), (2, b"b")]
-
-
-def test_writers_of_the_past_are_forgotten_the_longest_silent_first(log_server):
-    script = open_script()
-    keys = LogKeys()
-    with connect(log_server.url) as client:
-        names = (3, keys.log, keys.sequence, keys.writers)
-        with client.pipeline(transaction=False) as pipeline:
-            for number in range(1_001):
-                pipeline.eval(script, *names, f"writer {number}", 1, 0, 0, b"x")
-            pipeline.execute()
-        assert client.hlen(keys.writers) == 501
-        assert not client.hexists(keys.writers, "writer 499")
-        assert client.hexists(keys.writers, "writer 500")
-        assert client.hexists(keys.writers, "writer 1000")
-
-
-def open_script() -> str:
-    from importlib import resources
-
-    return resources.files("online.log").joinpath("append.lua").read_text("ascii")
 
 
 def test_the_server_may_forget_its_scripts(log_server):
@@ -448,24 +413,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def test_the_last_bytes_of_a_writer_that_has_closed_append_nothing(log_server):
-    """A connection broke, the batch was sent again on another, the writer went; then the broken one's bytes arrive."""
-    keys = LogKeys()
-
-    async def appended() -> str:
-        writer = await started(log_server.url)
-        await writer.append([b"one"])
-        await writer.append([b"two"])
-        await writer.close()
-        return writer.writer_id
-
-    writer_id = asyncio.run(appended())
-    script = open_script()
-    with connect(log_server.url) as client:
-        names = (3, keys.log, keys.sequence, keys.writers)
-        for batch, payload in ((1, b"one"), (2, b"two")):
-            with pytest.raises(Exception, match="STALEBATCH"):
-                client.eval(script, *names, writer_id, batch, 0, 0, payload)
-        assert client.xlen(keys.log) == 2
