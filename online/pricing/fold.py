@@ -387,7 +387,11 @@ class PricingFold:
         touch(state.moved.flights, flight)
         market = int(p.flights.market[flight])
         touch(state.moved.markets, market)
-        fresh = p.markets.dispersion[market, 3] - view.sales.solved_outcomes[flight] < self._settings.solve_outcomes
+        pause_ms = self._settings.solve_pause_s * 1_000
+        fresh = (
+            p.markets.dispersion[market, 3] - view.sales.solved_outcomes[flight] < self._settings.solve_outcomes
+            or view.market_clock_ms[market] - p.flights.solved_ms[flight] < pause_ms
+        )
         moved = abs(int(p.flights.solved_seats[flight]) - int(p.flights.seats_left[flight]))
         if view.sales.due[flight] == 0 and fresh and moved < max(2, int(p.flights.capacity[flight]) // 20):
             self._solve_next()

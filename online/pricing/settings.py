@@ -34,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     repeat_window_s: int = 60  # the same question again so soon, the first one unanswered, is the same traveller
     table_days_max: float = 3.0  # of event time since a flight was solved; beyond it the fluid bound prices a seat
     solve_outcomes: int = 50  # of a market since then; so many make a flight's table due before its day is over
+    solve_pause_s: int = 60  # of event time at least between two tables that are due for that reason
     solves_per_tick: int = 32  # flights that a record of an idle learner solves
     flights_max: int = 65_536
     markets_max: int = 1_024
@@ -48,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ("repeat_window_s", 0, 86_400),
             ("table_days_max", 0.0, 366.0),
             ("solve_outcomes", 1, 1 << 30),
+            ("solve_pause_s", 0, 86_400),
             ("solves_per_tick", 1, 10_000),
             ("flights_max", 16, 1 << 24),
             ("markets_max", 1, 1 << 16),
