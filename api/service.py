@@ -26,6 +26,7 @@ from api.scopes import Scope
 from api.settings import ServiceSettings
 from online import records
 from online.archive import open_log
+from online.kernels import ready_to_decide
 from online.live import LearnerNotReady, LiveModel
 from online.log import LogError, LogReader, LogUnavailable, LogWriter
 from online.pricing.live import QuoteEntry
@@ -125,6 +126,8 @@ class Service:
 
     async def _follow(self) -> None:
         """The learner's shared memory, and its successors': a learner that stopped takes its own away."""
+        if self._model is None:
+            await asyncio.to_thread(ready_to_decide)
         while True:
             model = self._model
             if model is not None:

@@ -1,12 +1,15 @@
-"""Compile the kernels before anybody waits for them: `python -m online.kernels`.
+"""Compile the kernels before anybody waits for them: `python -m online.kernels [fold | decide]`.
 
-The first start on a machine compiles for about a minute; every later one loads what is kept: `online/kernel_cache.py`.
-The learner calls `ready_to_fold` before it publishes, so that no first event pays for it.
+The first start on a machine compiles for minutes; every later one loads what is kept: `online/kernel_cache.py`. The
+learner calls `ready_to_fold` before it publishes, so that no first event pays for it; a worker that finds no learner
+yet calls `ready_to_decide` meanwhile: the two compile side by side.
 """
 
 import sys
 
 from online.fold import Fold
+from online.pricing import outlook
+from online.pricing.quote import FareDecider
 from online.pricing.records import BOOKED, Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
 from online.recommendation.decide import Decider, Request
 from online.records import NO_BECAUSE, Begin, Decision, Event, ItemUpsert, Record, Tally, pack_floats
@@ -17,7 +20,7 @@ from online.views import bind, read_only
 _SMALL = Settings(decisions_max=16, slots_max=800, event_ids_max=16)
 
 
-def ready_to_fold() -> State:
+def ready_to_fold() -> None:
     """Fold one record of every kind that has a kernel, into a state of its own."""
     shown = Decision("d", "u", 0, 0, 0, 0, 1, ("i",), pack_floats([0.0]), pack_floats([1.0]), NO_BECAUSE)
     records: list[Record] = [
@@ -33,17 +36,21 @@ def ready_to_fold() -> State:
         Cancellation("q", "f", 3, 3),
         Tick(4, 1),
     ]
-    state = State(_SMALL, None)
-    Fold(state).entries(enumerate(records, start=1))
-    return state
+    Fold(State(_SMALL, None)).entries(enumerate(records, start=1))
 
 
-def ready_to_decide(state: State) -> None:
-    """Decide one slate from `state`, as a worker would."""
-    views = bind(read_only(state.arrays, COLUMN_BY_NAME), _SMALL)
+def ready_to_decide() -> None:
+    """Decide one slate and one fare from an empty state, as a worker would."""
+    views = bind(read_only(State(_SMALL, None).arrays, COLUMN_BY_NAME), _SMALL)
     Decider(_SMALL).decide(views, None, Request("d", "u", 1, 3, {"device": "tv"}))
+    FareDecider(_SMALL.pricing).warm(views.pricing)
+    outlook.warm(views.pricing)
 
 
 if __name__ == "__main__":
-    ready_to_decide(ready_to_fold())
+    wanted = sys.argv[1:] or ["fold", "decide"]
+    if "fold" in wanted:
+        ready_to_fold()
+    if "decide" in wanted:
+        ready_to_decide()
     sys.exit(0)

@@ -31,20 +31,24 @@ from simulations.results import LEARNING_OFF, LEARNING_ON, Reproduction
 from simulations.video_world import VideoWorld
 
 
-def begin_kernels(demo: Demo, stack: ExitStack) -> Child:
+def begin_kernels(demo: Demo, stack: ExitStack) -> list[Child]:
     """A first start on a machine compiles the service's kernels: beside what needs to be done anyway."""
-    child = Child("kernels", ["-m", "online.kernels"], talk=demo.folder / "kernels.log")
-    stack.callback(child.stop, timeout_s=10.0)
-    return child
+    children = []
+    for part in ("fold", "decide"):
+        child = Child("kernels", ["-m", "online.kernels", part], talk=demo.folder / f"kernels-{part}.log")
+        stack.callback(child.stop, timeout_s=10.0)
+        children.append(child)
+    return children
 
 
-def await_kernels(demo: Demo, child: Child) -> None:
+def await_kernels(demo: Demo, children: list[Child]) -> None:
     """Until they are compiled; where they were before, that takes no time."""
     demo.screen.stage("kernels")
-    while child.process.poll() is None:
-        time.sleep(0.1)
-        demo.screen.still("compiling, once on a machine")
-    child.check()
+    for child in children:
+        while child.process.poll() is None:
+            time.sleep(0.1)
+            demo.screen.still("compiling, once on a machine")
+        child.check()
     demo.results.stages.append(("kernels", demo.screen.done("compiled, and kept for later starts")))
 
 
