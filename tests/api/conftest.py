@@ -101,6 +101,14 @@ def eventually(holds: Callable[[], bool], *, within_s: float = 30.0) -> bool:
     return False
 
 
+def caught_up(ask: Callable[[], httpx.Response], *, within_s: float = 30.0) -> httpx.Response:
+    """The answer to a question with X-Min-Position, asked again while the learner of a busy machine is behind."""
+    deadline = time.monotonic() + within_s
+    while (reply := ask()).status_code == 503 and time.monotonic() < deadline:
+        assert reply.json()["code"] == "learner_behind", reply.text
+    return reply
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs (a zombie does not)."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.conftest import Running, eventually
+from tests.api.conftest import Running, caught_up, eventually
 
 PROBLEM = "application/problem+json"
 
@@ -17,6 +17,10 @@ PROBLEM = "application/problem+json"
 def slate(service: Running, **fields: Any) -> httpx.Response:
     headers = fields.pop("headers", None)
     return service.client.post("/v1/recommendations", json=fields, headers=headers)
+
+
+def slate_at(service: Running, position: int, **fields: Any) -> httpx.Response:
+    return caught_up(lambda: slate(service, headers={"X-Min-Position": str(position)}, **fields))
 
 
 def assert_problem(reply: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -119,7 +123,7 @@ def test_reading_ones_own_writes(service: Running) -> None:
     for number in range(20):
         event = {"event_type": "like", "user_id": f"u{number}", "item_id": "i7"}
         position = service.client.post("/v1/events", json={"events": [event]}).json()["position"]
-        reply = slate(service, user_id=f"u{number}", headers={"X-Min-Position": str(position)})
+        reply = slate_at(service, position, user_id=f"u{number}")
         assert reply.status_code == 201, reply.text
         assert reply.json()["model"]["position"] >= position
 
@@ -347,19 +351,14 @@ def test_a_request_id_is_echoed_where_it_can_be_and_made_where_not(service: Runn
 def test_items_are_known_to_decisions_from_their_first_word_on(service: Running) -> None:
     put = service.client.put("/v1/items/new%2Fitem", json={"title": "A new one", "features": {"genre": ["drama"]}})
     assert put.status_code == 200, put.text
-    reply = slate(
-        service,
-        user_id="u1",
-        candidates=["new/item"],
-        headers={"X-Min-Position": str(put.json()["position"])},
-    )
+    reply = slate_at(service, put.json()["position"], user_id="u1", candidates=["new/item"])
     assert [item["item_id"] for item in reply.json()["items"]] == ["new/item"]
 
 
 def test_an_item_that_is_not_available_is_not_shown(service: Running) -> None:
     gone = {"item_id": "gone", "available_until": "2020-01-01T00:00:00Z"}
     position = service.client.post("/v1/items", json=gone).json()["position"]
-    reply = slate(service, user_id="u1", candidates=["gone", "i1"], headers={"X-Min-Position": str(position)})
+    reply = slate_at(service, position, user_id="u1", candidates=["gone", "i1"])
     assert [item["item_id"] for item in reply.json()["items"]] == ["i1"]
 
 
