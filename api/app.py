@@ -66,6 +66,8 @@ def create_app(settings: ServiceSettings, spans: Spans | None = None) -> App:
         finally:
             await pulse.stop()
             await service.stop()
+            if spans is not None:
+                await spans.close()
 
     app = FastAPI(
         title=TITLE,

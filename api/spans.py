@@ -7,6 +7,7 @@ not pays nothing. Endpoint, headers, sampler, batches and the service's name are
 
 import asyncio
 import importlib.util
+import threading
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _SCOPE = "perennial"
+_CLOSE_S = 3.0
 _Message = MutableMapping[str, Any]
 _App = Callable[[_Message, Callable[[], Awaitable[_Message]], Callable[[_Message], Awaitable[None]]], Awaitable[None]]
 
@@ -75,9 +77,11 @@ class Spans:
         self._provider = provider
         self.tracer: Tracer = provider.get_tracer(_SCOPE)
 
-    def close(self) -> None:
-        """Send what is still kept."""
-        self._provider.shutdown()
+    async def close(self) -> None:
+        """Send what is still kept; a collector that is away is not waited for."""
+        sending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        sending.start()
+        await asyncio.to_thread(sending.join, _CLOSE_S)
 
     def writer(self, url: str) -> LogWriter:
         """A log writer whose appends are spans."""

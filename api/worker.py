@@ -40,8 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         ready_file=worker_ready_file(options.home, os.getpid()),
         metrics_folder=Path(metrics_folder) if metrics_folder else None,
     )
-    spans = open_spans(os.environ)
-    app = create_app(settings, spans)
+    app = create_app(settings, open_spans(os.environ))
     # What is imported by now stays: the collector need not look at it again and again, nor after every few requests.
     gc.collect()
     gc.freeze()
@@ -63,8 +62,6 @@ def main(arguments: list[str] | None = None) -> int:
     listening.setblocking(False)
     Connection.listening = listening
     uvicorn.Server(config).run(sockets=[listening])
-    if spans is not None:
-        spans.close()
     return 0
 
 

@@ -99,6 +99,16 @@ def test_an_answer_that_was_lost_is_asked_for_again_and_counted_once(service: Ru
     listening = socket.create_server(("127.0.0.1", 0))
     host, port = service.address["url"].removeprefix("http://").split(":")
 
+    def whole(sender: socket.socket) -> bytes:
+        message = b""
+        while b"\r\n\r\n" not in message:
+            message += sender.recv(65536)
+        head, _, body = message.partition(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        while len(body) < length:
+            body += sender.recv(65536)
+        return head + b"\r\n\r\n" + body
+
     def proxy() -> None:
         while True:
             try:
@@ -106,15 +116,8 @@ def test_an_answer_that_was_lost_is_asked_for_again_and_counted_once(service: Ru
             except OSError:
                 return
             with near, socket.create_connection((host, int(port))) as far:
-                request = b""
-                while b"\r\n\r\n" not in request:
-                    request += near.recv(65536)
-                head, _, body = request.partition(b"\r\n\r\n")
-                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-                while len(body) < length:
-                    body += near.recv(65536)
-                far.sendall(head + b"\r\n\r\n" + body)
-                answer = far.recv(65536)
+                far.sendall(whole(near))
+                answer = whole(far)
                 if not lost:
                     lost.append(answer)
                     continue
