@@ -104,7 +104,9 @@ class Connection(HttpToolsProtocol):
 
     def _on_slow_head(self) -> None:
         self._head_timer = None
-        if self._in_head:
+        if self.cycle is not None and not self.cycle.response_complete:  # its time starts when its turn comes
+            self._head_timer = self.loop.call_later(self.head_timeout_s, self._on_slow_head)
+        elif self._in_head:
             self._refuse(Problem("head_timeout"))
 
     def _refuse(self, problem: Problem) -> None:

@@ -26,7 +26,7 @@ from online.recommendation.decide import Decider, Recommended, Request, recommen
 from online.recommendation.layout import LEARNER_COLUMNS
 from online.rows import find_row
 from online.state import COLUMN_BY_NAME, State
-from online.tables import Array
+from online.tables import Array, grown
 from online.views import bind, read_only
 
 SEARCHED_MAX = 200_000  # records, from the log's end, for an id
@@ -157,19 +157,15 @@ def _moved(before: dict[str, Array], after: dict[str, Array], user_id: str) -> l
         was = before.get(name)
         if was is None:
             was = column.allocated(1)
-        rows = now.shape[0] if column.layout == "rows" else now.shape[-1]
-        old = was.shape[0] if column.layout == "rows" else was.shape[-1]
-        if old < rows:
-            larger = column.allocated(rows)
-            column.live(larger, old)[...] = was
-            was = larger
+        if was.shape[0] < now.shape[0]:
+            was = grown(column, was, now.shape[0])
         different = now != was
         if now.dtype.kind == "f":
             different &= ~(np.isnan(now) & np.isnan(was))
         numbers = int(different.sum())
         if not numbers:
             continue
-        lanes = tuple(range(1, now.ndim)) if column.layout == "rows" else tuple(range(now.ndim - 1))
+        lanes = tuple(range(1, now.ndim))
         change = np.abs(now[different].astype(np.float64) - was[different].astype(np.float64))
         change = change[np.isfinite(change)]
         moved.append(

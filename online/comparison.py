@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from online.delta import by_rows, changed_rows
+from online.delta import changed_rows
 from online.frame import COUNTERS
 from online.recommendation.arrays import LEARNER_COLUMNS
 from online.state import COLUMNS, State
@@ -78,8 +78,8 @@ def _table(table: str, one: Arrays, other: Arrays, name: Any) -> TableDifference
     for column in COLUMNS:
         if column.table != table or column.derived:
             continue
-        before, after = by_rows(column.name, one[column.name]), by_rows(column.name, other[column.name])
-        rows = changed_rows(column.name, one[column.name], other[column.name])
+        before, after = one[column.name], other[column.name]
+        rows = changed_rows(before, after)
         differs[rows[rows < shared]] = True
         if before.dtype.kind == "f":
             moved = np.maximum(moved, _largest_move(before[:shared], after[:shared]))
@@ -102,8 +102,8 @@ def _largest_move(before: Array, after: Array) -> Array:
 
 
 def _column(name: str, one: Arrays, other: Arrays) -> ColumnDifference | None:
-    before, after = by_rows(name, one[name]), by_rows(name, other[name])
-    rows = changed_rows(name, one[name], other[name])
+    before, after = one[name], other[name]
+    rows = changed_rows(before, after)
     if not len(rows):
         return None
     shared = min(before.shape[0], after.shape[0])

@@ -15,20 +15,12 @@ from online.tables import Array, Arrays
 from online.touched import Touched
 
 
-def by_rows(name: str, array: Array) -> Array:
-    """The array with its rows first: a view."""
-    column = COLUMN_BY_NAME.get(name)
-    if column is not None and column.layout == "lanes":
-        return np.moveaxis(array, -1, 0)
-    return array
-
-
 def difference(before: Arrays, after: Arrays) -> Arrays:
     """What `patched` needs beside `before` to give `after`."""
     parts: Arrays = {}
     for name, array in after.items():
         old = before.get(name)
-        if old is None or old.dtype != array.dtype or by_rows(name, old).shape[1:] != by_rows(name, array).shape[1:]:
+        if old is None or old.dtype != array.dtype or old.shape[1:] != array.shape[1:]:
             parts[name] = array
         elif name.endswith("_joined"):
             kept = _equal_beginning(old, array)
@@ -36,12 +28,12 @@ def difference(before: Arrays, after: Arrays) -> Arrays:
                 parts[f"{name}|kept"] = np.array([kept], np.int64)
                 parts[f"{name}|tail"] = array[kept:]
         else:
-            changed = _changed_rows(by_rows(name, old), by_rows(name, array))
+            changed = _changed_rows(old, array)
             if changed is None:
                 parts[name] = array
             elif changed.size:
                 parts[f"{name}|rows"] = changed
-                parts[f"{name}|values"] = by_rows(name, array)[changed]
+                parts[f"{name}|values"] = array[changed]
     return parts
 
 
@@ -62,7 +54,7 @@ def difference_by_tree(before: Tree, after: Arrays, touched: Touched) -> tuple[T
             known is None
             or known.dtype != array.dtype.str
             or known.shape[1:] != array.shape[1:]
-            or (column is not None and (column.layout == "lanes" or known.shape[0] > array.shape[0]))
+            or (column is not None and known.shape[0] > array.shape[0])
         ):
             tree[name] = leaves(array)
             if tree[name] != known:
@@ -139,24 +131,23 @@ def patched(before: Arrays, parts: Arrays) -> Arrays:
             after[name] = np.concatenate([before[name][: int(parts[f"{name}|kept"][0])], content])
         elif kind == "values":
             rows = parts[f"{name}|rows"].astype(np.int64)
-            old = by_rows(name, before[name])
+            old = before[name]
             grown = max(old.shape[0], int(rows[-1]) + 1)
             new = np.zeros((grown, *old.shape[1:]), old.dtype)
             new[: old.shape[0]] = old
             new[rows] = content
-            column = COLUMN_BY_NAME.get(name)
-            after[name] = np.moveaxis(new, 0, -1) if column is not None and column.layout == "lanes" else new
+            after[name] = new
     return after
 
 
-def changed_rows(name: str, before: Array, after: Array) -> Array:
+def changed_rows(before: Array, after: Array) -> Array:
     """Numbers of the rows that differ, among those that both have, and of all that only the longer one has."""
-    found = _changed_rows(by_rows(name, before), by_rows(name, after))
+    found = _changed_rows(before, after)
     if found is None:
-        shared = by_rows(name, after).shape[0]
-        found = _changed_rows(by_rows(name, before)[:shared], by_rows(name, after))
+        shared = after.shape[0]
+        found = _changed_rows(before[:shared], after)
         assert found is not None
-        found = np.concatenate([found, np.arange(shared, by_rows(name, before).shape[0], dtype=np.uint32)])
+        found = np.concatenate([found, np.arange(shared, before.shape[0], dtype=np.uint32)])
     return found
 
 

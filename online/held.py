@@ -4,6 +4,7 @@ numba takes a NamedTuple apart on every call from Python, array by array: a hund
 that is held was taken apart once; whoever holds it keeps its arrays alive, and sees what is written into them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from numba import njit, types
@@ -21,6 +22,23 @@ class Held(structref.StructRefProxy):
 
 structref.define_boxing(HeldType, Held)  # type: ignore[no-untyped-call]
 structref.define_constructor(Held, HeldType, ["value"])  # type: ignore[no-untyped-call]
+
+
+class Keeper:
+    """Holds tuples, and remembers the newest few by what they were made of."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: list[tuple[tuple[Any, ...], Any]] = []
+
+    def held(self, made_of: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """What was held for the same objects before; else `make()`, held."""
+        for known, one in self._kept:
+            if all(a is b for a, b in zip(known, made_of, strict=True)):
+                return one
+        one = hold(make())
+        self._kept = [(made_of, one), *self._kept[: self._most - 1]]
+        return one
 
 
 @njit(cache=True)

@@ -282,7 +282,10 @@ class LiveModel:
             slate = self._decider.decide(views, champion, request)
             position = int(views.frame.position[0])
             new = [(row, key) for row, key in zip(slate.rows, slate.keys, strict=True) if key not in self._item_ids]
-            texts = [(key, read_text(views.id_text, row)) for row, key in new]
+            try:
+                texts = [(key, read_text(views.id_text, row)) for row, key in new]
+            except UnicodeDecodeError:
+                continue  # of two versions
             if self.holds(version):
                 self._item_ids.update(texts)  # else one may be of two versions
                 break

@@ -115,34 +115,22 @@ def copy_rows(target: Any, source: Any, rows: Any) -> None:
             target[row, byte] = source[row, byte]
 
 
-@njit(cache=True)
-def copy_lanes(target: Any, source: Any, rows: Any) -> None:
-    """target[:, rows] = source[:, rows], both f8 [lanes, rows]."""
-    for lane in range(source.shape[0]):
-        for k in range(rows.shape[0]):
-            target[lane, rows[k]] = source[lane, rows[k]]
-
-
 class _Copy(NamedTuple):
-    """A served column as its copying takes it: rows of bytes, but for lanes and for what is copied whole."""
+    """A served column as its copying takes it: rows of bytes, but for what is copied whole."""
 
     table: str
-    lanes: bool
     source: Array
     targets: tuple[Array, Array]
 
 
 def _copy_plan(column: Column, source: Array, sides: list[Arrays]) -> _Copy:
-    lanes = column.layout == "lanes"
     by_rows = column.table in (*JOURNALLED, *RINGS) or column.table.removesuffix("_head") in HASHED
 
     def shaped(array: Array) -> Array:
-        if lanes or not by_rows:
-            return array
-        return array.reshape(array.shape[0], -1).view(np.uint8)
+        return array.reshape(array.shape[0], -1).view(np.uint8) if by_rows else array
 
     first, second = (shaped(side[column.name]) for side in sides)
-    return _Copy(column.table, lanes, shaped(source), (first, second))
+    return _Copy(column.table, shaped(source), (first, second))
 
 
 class Publisher:
@@ -210,8 +198,6 @@ class Publisher:
                 for some in rows[copy.table]:
                     if some is None:
                         target[...] = copy.source
-                    elif some.size and copy.lanes:
-                        copy_lanes(target, copy.source, some)
                     elif some.size:
                         copy_rows(target, copy.source, some)
             elif copy.table in TEXTS:

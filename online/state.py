@@ -131,17 +131,15 @@ class State:
         """Rows of a growing table that were handed out."""
         return int(self.arrays[f"{table}_count.count"][0])
 
-    def _rows(self, column: Column) -> int:
-        array = self.arrays[column.name]
-        return int(array.shape[0] if column.layout == "rows" else array.shape[-1])
+    def _live(self, column: Column) -> int:
+        return self.count(column.table) if column.table in GROWING else int(self.arrays[column.name].shape[0])
 
     def canonical(self) -> Iterator[tuple[str, Array]]:
         """(name, live rows) in order of names: all that the digest covers and a snapshot stores."""
         named: dict[str, Array] = {}
         for column in COLUMNS:
             if not column.derived:
-                count = self.count(column.table) if column.table in GROWING else self._rows(column)
-                named[column.name] = column.live(self.arrays[column.name], count)
+                named[column.name] = self.arrays[column.name][: self._live(column)]
         for name, table in TEXTS.items():
             named[f"{table}.{name}_joined"] = joined(text(self.arrays, table, name), self.count(table))
         yield from sorted(named.items())
@@ -149,10 +147,7 @@ class State:
     def parameters(self) -> dict[str, Array]:
         """What learning shares between users, by name: live rows, views. Frozen learning leaves all of it as it is."""
         return {
-            column.name: column.live(
-                self.arrays[column.name],
-                self.count(column.table) if column.table in GROWING else self._rows(column),
-            )
+            column.name: self.arrays[column.name][: self._live(column)]
             for column in LEARNER_COLUMNS
             if column.table != "users" and not column.derived
         }
@@ -275,8 +270,7 @@ class State:
         for column in COLUMNS:
             if not column.derived:
                 source = named[column.name]
-                count = source.shape[0] if column.layout == "rows" else source.shape[-1]
-                column.live(self.arrays[column.name], count)[...] = source
+                self.arrays[column.name][: source.shape[0]] = source
         for name, table in TEXTS.items():
             content = named[f"{table}.{name}_joined"]
             self.arrays[f"{name}_text_used.used"][0] = 0

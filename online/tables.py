@@ -12,7 +12,7 @@ import math
 import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -24,16 +24,12 @@ LARGE = LARGE_PAGE >> 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One named array of a table.
-
-    layout "rows" is [capacity, *shape]; "lanes" is [*shape, capacity], for kernels whose inner loop runs over rows.
-    """
+    """One named array of a table, [capacity, *shape]."""
 
     name: str  # "users.hidden": the table's name and the column's own
     dtype: str  # numpy's, with byte order implied little endian: "f4", "f8", "i4", "i8", "u8", "u1"
     shape: tuple[int, ...] = ()  # of one row
     fill: float = 0.0  # what a new row holds
-    layout: Literal["rows", "lanes"] = "rows"
     derived: bool = False  # can be rebuilt from the others: not in digest and snapshot
     refers: str | None = None  # the table whose row numbers it holds (-1 is none)
     served: bool = False  # a decision reads it: published to the API's workers
@@ -45,14 +41,9 @@ class Column:
 
     def allocated(self, capacity: int) -> Array:
         """A fresh array of `capacity` rows, filled."""
-        full = (capacity, *self.shape) if self.layout == "rows" else (*self.shape, capacity)
-        array = _room(full, np.dtype(self.dtype))
+        array = _room((capacity, *self.shape), np.dtype(self.dtype))
         array[...] = self.fill
         return array
-
-    def live(self, array: Array, count: int) -> Array:
-        """The part of `array` that holds the first `count` rows, a view."""
-        return array[:count] if self.layout == "rows" else array[..., :count]
 
 
 def _room(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> Array:
@@ -77,14 +68,10 @@ def allocate(columns: Iterable[Column], capacity: Mapping[str, int] | int) -> Ar
 def grown(column: Column, array: Array, capacity: int) -> Array:
     """A larger copy of `array`, the new rows filled."""
     larger = column.allocated(capacity)
-    old = array.shape[0] if column.layout == "rows" else array.shape[-1]
-    column.live(larger, old)[...] = array
+    larger[: array.shape[0]] = array
     return larger
 
 
 def reset_row(column: Column, array: Array, row: int) -> None:
     """Give one row back, as if it had never been used."""
-    if column.layout == "rows":
-        array[row] = column.fill
-    else:
-        array[..., row] = column.fill
+    array[row] = column.fill

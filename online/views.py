@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
-
 from online.fifo import Fifo, fifo
 from online.frame import Frame, frame
 from online.pricing.arrays import pricing_views
@@ -65,8 +63,3 @@ def read_only(arrays: Mapping[str, Array], columns: Mapping[str, Column]) -> Arr
         view.flags.writeable = False
         shown[name] = view
     return shown
-
-
-def empty_scores(count: int) -> tuple[Array, Array]:
-    """Room for scores and permissions of `count` items."""
-    return np.empty(count, np.float32), np.empty(count, np.bool_)

@@ -28,7 +28,6 @@ WINDOW_EDGES = (7, 14, 21)  # days before departure at which arrivals change
 RIVAL_LEVELS = np.exp(np.array([-0.30, -0.15, 0.0, 0.15, 0.30]))
 RIVAL_STAYS = 0.7
 FEATURES = ("saturday_stay", "competitor_fare", "peak")
-DRIFTS = ("none", "jump", "boom", "trend")
 
 
 @dataclass(frozen=True, slots=True)

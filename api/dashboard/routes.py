@@ -1,6 +1,6 @@
 """The addresses of the dashboard. Every view is a permalink, every table has .json and .csv."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from html import escape
 from urllib.parse import urlencode
 
@@ -97,9 +97,7 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
         text, offset = _text(request, "q"), _number(request, "offset")
         table = catalogues.catalogue(service, text, offset)
         body = search("/dashboard/catalogue", "Item", "q", text) + table.html()
-        if len(table.rows) == catalogues.PAGE:
-            following = urlencode({"q": text, "offset": offset + catalogues.PAGE})
-            body += f'<p><a class="button" rel="next" href="/dashboard/catalogue?{escape(following)}">More</a></p>'
+        body += _more("/dashboard/catalogue", text, offset, len(table.rows), catalogues.PAGE)
         return show(request, "/dashboard/catalogue", "Catalogue", body)
 
     @app.get("/dashboard/flights", name="flights", include_in_schema=False)
@@ -107,9 +105,7 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
         text, offset = _text(request, "q"), _number(request, "offset")
         table = flying.flights(service, text, offset)
         body = search("/dashboard/flights", "Flight or market", "q", text) + table.html()
-        if len(table.rows) == flying.PAGE:
-            following = urlencode({"q": text, "offset": offset + flying.PAGE})
-            body += f'<p><a class="button" rel="next" href="/dashboard/flights?{escape(following)}">More</a></p>'
+        body += _more("/dashboard/flights", text, offset, len(table.rows), flying.PAGE)
         body += (await flying.quotes(service)).html() + flying.rules(service).html()
         return show(request, "/dashboard/flights", "Flights", body)
 
@@ -249,8 +245,15 @@ def _number(request: Request, name: str) -> int:
 def _older(address: str, before: int | None, **query: str) -> str:
     if before is None:
         return ""
-    following = urlencode({name: value for name, value in query.items() if value} | {"before": str(before)})
-    return f'<p><a class="button" rel="next" href="{address}?{escape(following)}">Older</a></p>'
+    return _following("Older", address, {name: value for name, value in query.items() if value} | {"before": before})
+
+
+def _more(address: str, text: str, offset: int, shown: int, page: int) -> str:
+    return _following("More", address, {"q": text, "offset": offset + page}) if shown == page else ""
+
+
+def _following(label: str, address: str, query: Mapping[str, str | int]) -> str:
+    return f'<p><a class="button" rel="next" href="{address}?{escape(urlencode(query))}">{label}</a></p>'
 
 
 def _alarm(problem: Problem) -> str:

@@ -135,11 +135,3 @@ def set_deviations(p: Pricing, market: int, flight: int, first: int, last: int) 
                 row += p.markets.covariance[market, i, j] * s.slope[j]
             variance += s.slope[i] * row
         s.deviation[k] = np.sqrt(max(variance, 0.0))
-
-
-@njit(cache=True)
-def price_slope_deviation(p: Pricing, market: int) -> float:
-    """How unsure the market's price sensitivity is: the mean deviation of its two logarithms of steepness."""
-    covariance = p.markets.covariance[market]
-    result: float = 0.5 * (np.sqrt(max(covariance[2, 2], 0.0)) + np.sqrt(max(covariance[3, 3], 0.0)))
-    return result

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from online.chance import hash64
-from online.held import hold
+from online.held import Keeper
 from online.pricing.features import find_feature
 from online.pricing.layout import FEATURES_MAX, Pricing
 from online.pricing.quote_kernel import NEIGHBOURS, demand_around, price
@@ -98,16 +98,10 @@ class FareDecider:
         self._given = np.empty(FEATURES_MAX)
         self._demand = np.zeros((NEIGHBOURS, 4))
         self._keys: dict[str, int] = {}
-        self._held: list[tuple[Pricing, Any]] = []
+        self._keeper = Keeper(VIEWS_KEPT)
 
-    def _hold(self, p: Pricing) -> Any:
-        """`p` as the kernels take it, made once: the newest VIEWS_KEPT are remembered."""
-        for known, held in self._held:
-            if known is p:
-                return held
-        held = hold(p)
-        self._held = [(p, held), *self._held[: VIEWS_KEPT - 1]]
-        return held
+    def _held(self, p: Pricing) -> Any:
+        return self._keeper.held((p,), lambda: p)
 
     def decide(self, p: Pricing, selling: Selling, rules: RuleSet, request: Request) -> Fare:
         """The fare for a request. Raises FlightUnknown."""
@@ -137,7 +131,7 @@ class FareDecider:
             # A model whose numbers are broken may divide by zero; it has no say then.
             with contextlib.suppress(ZeroDivisionError):
                 named, bid_price, source, rows = price(
-                    self._hold(p), flight, given, request.at_ms, left, self._settings.table_days_max, self._demand
+                    self._held(p), flight, given, request.at_ms, left, self._settings.table_days_max, self._demand
                 )
         if source in (BY_MODEL, BY_BOUND):
             first = Step("model" if source == BY_MODEL else "bound", int(named))
@@ -147,15 +141,15 @@ class FareDecider:
             first = Step("without_model", named, note)
         fare, steps = self._apply(rules.rules, asked, int(named))
         if rows and fare != named:
-            rows = demand_around(self._hold(p), flight, given, request.at_ms, bid_price, fare, self._demand)
+            rows = demand_around(self._held(p), flight, given, request.at_ms, bid_price, fare, self._demand)
         demand = self._demand[:rows].astype("<f4").tobytes()
         return Fare(fare, about.currency, left, int(source), float(bid_price), (first, *steps), demand)
 
     def warm(self, p: Pricing) -> None:
         """Call the kernels, on whatever stands in the first row."""
         given = self._set_given(p, {"warm": 0.0})
-        price(self._hold(p), 0, given, 1, 1, self._settings.table_days_max, self._demand)
-        demand_around(self._hold(p), 0, given, 1, 0.0, 1, self._demand)
+        price(self._held(p), 0, given, 1, 1, self._settings.table_days_max, self._demand)
+        demand_around(self._held(p), 0, given, 1, 0.0, 1, self._demand)
 
     def _apply(self, rules: Sequence[Rule], asked: Asked, named: int) -> tuple[int, tuple[Step, ...]]:
         if not rules and asked.floor_cents <= named <= asked.ceiling_cents and not asked.filed_cents:

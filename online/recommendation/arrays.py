@@ -217,8 +217,7 @@ def _load_warm(state: "State", artifact: Artifact, known_users: bool) -> None:
         tensor = artifact.tensors.get(WARM + column.name)
         if tensor is None or (column.table == "users" and not known_users):
             continue
-        rows = tensor.shape[0] if column.layout == "rows" else tensor.shape[-1]
-        target = column.live(state.arrays[column.name], rows)
+        target = state.arrays[column.name][: tensor.shape[0]]
         if target.shape != tensor.shape or target.dtype != tensor.dtype:
             raise ArtifactUnsuitable(
                 f"artifact {artifact.id}: {column.name} is {tensor.dtype}{list(tensor.shape)}, "
@@ -244,7 +243,7 @@ def warm_tensors(state: "State", *, users_max: int = 0) -> dict[str, Array]:
         if column.table == "users":
             array = array[users]
         elif column.table == "items":
-            array = column.live(array, state.count("items"))
+            array = array[: state.count("items")]
         tensors[WARM + column.name] = np.ascontiguousarray(array)
     return tensors
 

@@ -41,28 +41,6 @@ def read_backbone(tensors: Mapping[str, np.ndarray]) -> Backbone:
     return Backbone(*(np.ascontiguousarray(tensors[PREFIX + n], dtype=np.float32) for n in Backbone._fields))
 
 
-def no_backbone(dimension: int) -> Backbone:
-    """A backbone without layers, for a service that starts without an artifact: its queries are all zeros."""
-
-    def zeros(*shape: int) -> np.ndarray:
-        return np.zeros(shape, np.float32)
-
-    d = dimension
-    return Backbone(
-        input_gain=zeros(d),
-        taps=zeros(1, d),
-        mix_gain=zeros(0, d),
-        mix_in=zeros(0, d, 3),
-        mix_bias=zeros(0, 3),
-        rate=zeros(0, 1),
-        mix_out=zeros(0, 1, d),
-        feed_gain=zeros(0, d),
-        feed_in=zeros(0, d, 2),
-        feed_out=zeros(0, 1, d),
-        output_gain=zeros(d),
-    )
-
-
 def state_size(backbone: Backbone) -> int:
     """Floats of one hidden state."""
     layers, m = backbone.rate.shape

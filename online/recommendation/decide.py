@@ -14,7 +14,7 @@ import numpy as np
 from online.artifact import Artifact
 from online.batch import context_keys
 from online.chance import hash64, uniform
-from online.held import hold
+from online.held import Keeper, hold
 from online.recommendation.arrays import EXPERTS
 from online.recommendation.layout import CANDIDATES_MAX, Learners
 from online.recommendation.ranking import BEYOND, SHORTLIST, Open
@@ -164,20 +164,18 @@ class Decider:
             pool=np.zeros(CANDIDATES_MAX, np.int64),
         )
         self._held_asked, self._held_shown = hold(self._asked), hold(self._shown)
-        self._sights: list[tuple[Views, Champion | None, Any]] = []
+        self._keeper = Keeper(SIGHTS_KEPT)
 
     def _sight(self, views: Views, champion: Champion | None) -> Any:
-        """The held Sight of these views, made once: the newest SIGHTS_KEPT are remembered."""
-        for known, arm, held in self._sights:
-            if known is views and arm is champion:
-                return held
-        learners = views.learners if champion is None else with_users(champion.learners, views.learners)
-        scored_key = views.items.key if champion is None else champion.items.key
-        rows = Open(views.catalogue, views.items.key, scored_key, learners.scratch.stamp)
-        scores = np.empty(views.items.key.shape[0], np.float32)
-        held = hold(Sight(views.users, views.items, learners, rows, scores))
-        self._sights = [(views, champion, held), *self._sights[: SIGHTS_KEPT - 1]]
-        return held
+        """The held Sight of these views."""
+
+        def sight() -> Sight:
+            learners = views.learners if champion is None else with_users(champion.learners, views.learners)
+            scored_key = views.items.key if champion is None else champion.items.key
+            rows = Open(views.catalogue, views.items.key, scored_key, learners.scratch.stamp)
+            return Sight(views.users, views.items, learners, rows, np.empty(views.items.key.shape[0], np.float32))
+
+        return self._keeper.held((views, champion), sight)
 
     def decide(self, views: Views, champion: Champion | None, request: Request) -> Slate:
         """The slate for `request` from the state in `views`."""

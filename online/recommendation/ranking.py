@@ -108,13 +108,17 @@ def rows_of(keys: np.ndarray, size: int, rows: np.ndarray) -> None:
 
 
 @njit(cache=True)
-def sort_rows(scores: np.ndarray, pool: np.ndarray, size: int, keys: np.ndarray) -> None:
-    """Put pool[:size] in order of its scores, best first, in place."""
+def sort_rows(scores: np.ndarray, pool: np.ndarray, size: int, keys: np.ndarray) -> int:
+    """Put pool[:size] in order of its scores, best first, in place, those without a finite one left out; how many."""
+    kept = 0
     for k in range(size):
-        keys[k] = order_key(scores[pool[k]], pool[k])
-    rising = np.sort(keys[:size])
-    for k in range(size):
-        pool[k] = row_of(rising[size - 1 - k])
+        if -FINITE < scores[pool[k]] < FINITE:
+            keys[kept] = order_key(scores[pool[k]], pool[k])
+            kept += 1
+    rising = np.sort(keys[:kept])
+    for k in range(kept):
+        pool[k] = row_of(rising[kept - 1 - k])
+    return kept
 
 
 @njit(cache=True)
@@ -243,5 +247,4 @@ def rank(
             size = keep_best(value, listed, many, keys, size, most)
     rows_of(keys, size, pool)
     score_few(learners, user, pool, size, scores)
-    sort_rows(scores, pool, size, keys)
-    return size
+    return int(sort_rows(scores, pool, size, keys))

@@ -1,10 +1,12 @@
 """More than can be answered: refused at once and by class, nothing acknowledged is lost, over when it is over."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
 from collections.abc import Callable
+from http.client import HTTPConnection
 
 import pytest
 
@@ -43,10 +45,10 @@ def test_who_waits_at_the_gate_is_let_in_while_the_worker_is_busy(start_service:
     over = threading.Event()
 
     def busy() -> None:
-        with socket.create_connection((host, int(port)), timeout=30.0) as connection:
+        with contextlib.closing(HTTPConnection(host, int(port), timeout=30.0)) as connection:
             while not over.is_set():
-                connection.sendall(asked)
-                connection.recv(65_536)
+                connection.request("POST", "/v1/recommendations", body, {"content-type": "application/json"})
+                connection.getresponse().read()
 
     threads = [threading.Thread(target=busy) for _ in range(64)]
     for thread in threads:

@@ -2,10 +2,15 @@
 machine.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
-from online.recommendation.backbone import no_backbone, read_backbone, scratch_size, state_size, step
+from online.recommendation.backbone import read_backbone, scratch_size, state_size, step
+from online.settings import Settings
+from online.state import State
 
 torch = pytest.importorskip("torch")
 network_module = pytest.importorskip("batch.network")
@@ -61,7 +66,8 @@ def test_weights_survive_the_way_out_and_back() -> None:
         np.testing.assert_allclose(one[name], two[name], rtol=0, atol=1e-6, err_msg=name)
 
 
-def test_without_an_artifact_every_query_is_zero() -> None:
-    backbone = no_backbone(64)
-    queries = queries_step_by_step(backbone, np.ones((3, 64), np.float32), [0, 1, 2])
-    assert state_size(backbone) == 0 and not queries.any()
+def test_without_an_artifact_every_query_is_zero(folded: Callable[..., State], make_stream: Callable[..., Any]) -> None:
+    settings = Settings(seed=3)
+    users = folded(settings, make_stream(3, 200, settings)).views.learners.users
+    assert users.taken.any()
+    assert not users.query.any() and not users.hidden.any()

@@ -27,8 +27,7 @@ def best_rows(scores: np.ndarray, pool: np.ndarray) -> int:
     keys = np.zeros(len(pool) + 16, np.uint64)  # as few more as make it cut many times
     size = keep_best(scores, np.arange(len(scores)), len(scores), keys, 0, len(pool))
     rows_of(keys, size, pool)
-    sort_rows(scores, pool, size, keys)
-    return size
+    return int(sort_rows(scores, pool, size, keys))
 
 
 def picked(scores: np.ndarray, items: Catalogue, *, n: int, exploration: float, decision: int, caps: list[int]):
