@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from batch.catalogue import read_item_ids
+from batch.catalogue import read_catalogue
 from batch.checkpoint import load_checkpoint, save_checkpoint
 from batch.configuration import TrainingConfig, as_json, configuration_for, what_decides
 from batch.loss import full_softmax, sampled_softmax
@@ -37,7 +37,7 @@ from online.interactions import Interactions, read_interactions
 CHECKPOINT = "training.safetensors"
 CHECKPOINT_EVERY_S = 60.0
 
-WarmUp = Callable[[Artifact, Interactions], Mapping[str, np.ndarray]]
+WarmUp = Callable[[Artifact, Interactions, Mapping[str, Mapping[str, str]]], Mapping[str, np.ndarray]]
 Validate = Callable[[Network], Scores]
 
 
@@ -61,7 +61,8 @@ def pretrain(
     """Train the backbone on the interactions before until_ms and write the artifact into the folder out.
 
     device: auto, cpu or cuda. artifact: a folder to fine-tune from; its items keep their rows, new ones
-    follow. items_path: a catalogue (`item_id`), whose items get vectors although nobody took them yet. int8:
+    follow. items_path: a catalogue (`item_id`, and text columns that say
+    what kind of item it is), whose items get vectors although nobody took them yet. int8:
     item vectors in a quarter of the bytes. warm_up: makes the live learners' first state out of the same
     interactions; its arrays join the artifact. changes: any field of TrainingConfig, e.g. minutes=5.
     A run that was interrupted goes on from its last checkpoint in out.
@@ -74,7 +75,8 @@ def pretrain(
     sequences = read_sequences(interactions)
     base = read_artifact(artifact) if artifact is not None else None
     old_ids = item_ids(base) if base is not None else []
-    ids = list(dict.fromkeys([*old_ids, *interactions.item_ids, *read_item_ids(items_path)]))
+    catalogue = read_catalogue(items_path)
+    ids = list(dict.fromkeys([*old_ids, *interactions.item_ids, *catalogue]))
     row_of = {item_id: row for row, item_id in enumerate(ids)}
     rows = np.array([row_of[i] for i in interactions.item_ids], np.int64)
     sequences = replace(sequences, item=rows[sequences.item])
@@ -156,7 +158,7 @@ def pretrain(
         written = write_artifact(out, tensors, fields)
         if warm_up is not None:
             progress.say("the live learners' first state, out of the same interactions")
-            written = write_artifact(out, {**tensors, **warm_up(written, interactions)}, fields)
+            written = write_artifact(out, {**tensors, **warm_up(written, interactions, catalogue)}, fields)
         (out / CHECKPOINT).unlink(missing_ok=True)
         progress.say(f"artifact {written.id} in {out} · {result.steps:,} steps in {duration(result.seconds)}")
     return written

@@ -19,6 +19,7 @@ from online.journal import touch
 from online.pricing.fold import PricingFold
 from online.pricing.records import Cancellation, FlightUpsert, Quote, QuoteOutcome, Tick
 from online.recommendation.catalogue import about, describe
+from online.recommendation.kinds import describe_kinds
 from online.recommendation.observe import introduce
 from online.records import Act, Begin, Decision, Erased, Event, ItemUpsert, Record, Tally
 from online.rows import room
@@ -134,6 +135,7 @@ class Fold:
             self._make_room("items", 1)
             row = state.add_item(key, record.item_id)
         describe(state.views.catalogue, state.settings, row, record)
+        describe_kinds(state.views.learners.kinds, state.views.learners.items, row, record.features)
         state.describe_item(row, about(record))
         if state.views.frame.learning[0] == 1:
             introduce(state.views.learners, row, int(state.views.frame.watermark_ms[0]))

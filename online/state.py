@@ -17,6 +17,7 @@ from online.pricing import selling
 from online.pricing.arrays import PRICING_COLUMNS, begin_pool, pricing_capacity
 from online.pricing.markets import load_pricing
 from online.recommendation.arrays import (
+    DESCRIBED,
     LEARNER_COLUMNS,
     forget_items,
     learner_capacity,
@@ -149,7 +150,7 @@ class State:
         return {
             column.name: self.arrays[column.name][: self._live(column)]
             for column in LEARNER_COLUMNS
-            if column.table != "users" and not column.derived
+            if column.table != "users" and not column.derived and column.name not in DESCRIBED
         }
 
     def digest(self) -> str:

@@ -18,11 +18,13 @@ from online.recommendation.layout import (
     CANDIDATES_MAX,
     CELLS_MAX,
     CONTEXT_PLACES,
+    DESCRIBED,
     DIMENSION,
     EXPERTS,
     FEATURES,
     FOUND_MAX,
     HIDDEN,
+    KINDS_MAX,
     LEARNER_COLUMNS,
     LISTED_MAX,
     POPULARITIES,
@@ -34,6 +36,7 @@ from online.recommendation.layout import (
     CellArrays,
     ContextArrays,
     ItemArrays,
+    KindArrays,
     Learners,
     MixingArrays,
     Scratch,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from online.state import State
 
 __all__ = [
+    "DESCRIBED",
     "EXPERTS",
     "LEARNER_COLUMNS",
     "ArtifactUnsuitable",
@@ -117,6 +121,8 @@ def learners(arrays: dict[str, Array], settings: Settings) -> Learners:
             trust=arrays["mixture.trust"],
             weight=arrays["mixing.weight"],
             gradient=arrays["mixing.gradient"],
+            kin=arrays["mixing.kin"],
+            kin_gradient=arrays["mixing.kin_gradient"],
             clock=arrays["mixing_clock.clock"],
             response=arrays["mixing_response.response"],
             inner=arrays["rescorer.inner"],
@@ -128,6 +134,12 @@ def learners(arrays: dict[str, Array], settings: Settings) -> Learners:
             top=arrays["popularity.top"],
             newest=arrays["newest.row"],
             came=arrays["newest_count.count"],
+        ),
+        kinds=KindArrays(
+            key=arrays["kinds.key"],
+            taken=arrays["kinds.taken"],
+            known=arrays["kinds_known.known"],
+            counted=arrays["kinds_counted.counted"],
         ),
         cells=CellArrays(
             centre=arrays["cells.centre"], start=arrays["cells_start.start"], row=arrays["cells_rows.row"]
@@ -153,6 +165,8 @@ def scratch(items: int, backbone_floats: int) -> Scratch:
         popular=np.zeros(POPULARITIES, np.float32),
         weight=np.zeros(FEATURES, np.float32),
         trust=np.zeros(SHARES, np.float32),
+        kin=np.zeros(1, np.float32),
+        kinship=np.zeros(KINDS_MAX, np.float32),
         inner=np.zeros((FEATURES, UNITS), np.float32),
         start=np.zeros(UNITS, np.float32),
         outer=np.zeros(UNITS, np.float32),
@@ -171,6 +185,7 @@ def scratch(items: int, backbone_floats: int) -> Scratch:
         candidate_share=np.zeros((SHARES, WIDTH), np.float32),
         candidate_feature=np.zeros((FEATURES, WIDTH), np.float32),
         candidate_mixture=np.zeros(WIDTH, np.float32),
+        candidate_kinship=np.zeros(WIDTH, np.float32),
         candidate_score=np.zeros(CANDIDATES_MAX, np.float64),
     )
 

@@ -15,6 +15,7 @@ from online.chance import hash64
 from online.fold import Fold
 from online.interactions import Interactions
 from online.recommendation.arrays import warm_tensors
+from online.recommendation.kinds import Features, describe_kinds
 from online.recommendation.settings import Settings as RecommendationSettings
 from online.settings import CONTEXT_FEATURES_MAX, EventRule, Settings
 from online.state import State
@@ -83,8 +84,12 @@ def fold_interactions(fold: Fold, feed: Feed, first: int, last: int, *, report: 
             report(end - first, last - first)
 
 
-def warm_up(artifact: Artifact, interactions: Interactions) -> Mapping[str, Array]:
+def warm_up(
+    artifact: Artifact, interactions: Interactions, catalogue: Mapping[str, Features] | None = None
+) -> Mapping[str, Array]:
     """The learners' state after one pass over the batch's interactions, as tensors for the artifact: `learners.*`.
+
+    catalogue: features of items by id, which say of what kind an item is.
 
     The backbone was trained on these very events, so its taste takes no part in learning the mixing weights here.
     What counts as a take is what counts live; a type of event that the service does not know counts as one. Of the
@@ -96,6 +101,9 @@ def warm_up(artifact: Artifact, interactions: Interactions) -> Mapping[str, Arra
     settings = msgspec.structs.replace(plain, events={**plain.events, **Settings().events})
     state = State(settings, artifact, known_users=False)
     known = state.count("items")
+    learners = state.views.learners
+    for item_id, features in (catalogue or {}).items():
+        describe_kinds(learners.kinds, learners.items, state.item_row(hash64(item_id)), features)
     fold_interactions(Fold(state), Feed(interactions, settings), 0, len(interactions))
     if state.count("items") != known:
         raise ValueError(f"{state.count('items') - known} items of the interactions are not in artifact {artifact.id}")

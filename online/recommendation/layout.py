@@ -29,6 +29,8 @@ POPULARITIES = len(HALF_LIVES_S)
 TOP = 64  # most popular items kept in order, for each half-life
 BACKBONE_FLOATS = 1 << 18
 TOUCHED_MAX = 4_096  # items that the memories may bring up for one score
+KINDS = 4  # of one item, see `online.recommendation.kinds`
+KINDS_MAX = 1_024  # of all items
 SEGMENTS = 5  # of a user's situation, see `online.recommendation.mixing`
 
 # A share is what one expert gives an item of all that it expects to be taken: the mixture's parts.
@@ -54,8 +56,8 @@ CELLS_MAX = 512  # see `online.recommendation.cells`
 LISTED_MAX = 1_024  # candidates of one ranking
 FOUND_MAX = 1 << 16  # items looked at to find them
 
-EXPERTS = ("popularity", "taste", "item", "response", "next", "around", "context", "new", "together")
-E_POPULARITY, E_TASTE, E_ITEM, E_RESPONSE, E_NEXT, E_AROUND, E_CONTEXT, E_NEW, E_TOGETHER = range(len(EXPERTS))
+EXPERTS = ("popularity", "taste", "item", "response", "next", "around", "context", "new", "together", "kind")
+E_POPULARITY, E_TASTE, E_ITEM, E_RESPONSE, E_NEXT, E_AROUND, E_CONTEXT, E_NEW, E_TOGETHER, E_KIND = range(len(EXPERTS))
 EXPERT_OF_SHARE = np.array(
     [E_POPULARITY] * POPULARITIES + [E_NEXT] * 6 + [E_AROUND] + [E_CONTEXT] * CONTEXT_PLACES + [E_NEW], dtype=np.int64
 )
@@ -95,6 +97,7 @@ class ItemArrays(NamedTuple):
     slow_count: Array  # f4 [items, NEXT_SLOTS]
     slow_total: Array  # f4 [items]
     slow_at_ms: Array  # f8 [items]
+    kind: Array  # i4 [items, KINDS] rows of its kinds, -1 none
     around_item: Array  # i4 [items, AROUND_SLOTS]
     around_count: Array  # f4 [items, AROUND_SLOTS]
     around_total: Array  # f4 [items]
@@ -118,6 +121,8 @@ class MixingArrays(NamedTuple):
     trust: Array  # f8 [SEGMENTS, SHARES] of each share in a situation, they sum to one
     weight: Array  # f8 [1 + SEGMENTS, FEATURES] less FIRST_WEIGHTS
     gradient: Array  # f8 [1 + SEGMENTS, FEATURES]
+    kin: Array  # f8 [1 + SEGMENTS, 1] weight of kinship, less FIRST_KIN
+    kin_gradient: Array  # f8 [1 + SEGMENTS, 1]
     clock: Array  # i8 [3]: event time of the newest learned event, events learned, rows of items up to the highest
     response: Array  # f8 [3] mean reward of a shown item, decayed: the mean, impressions, rewards
     inner: Array  # f4 [FEATURES + SEGMENTS, UNITS] of the rescorer, less where they started; a situation is an input
@@ -129,6 +134,15 @@ class MixingArrays(NamedTuple):
     top: Array  # i4 [POPULARITIES, TOP] most popular items, best first
     newest: Array  # i4 [NEWEST] a ring of the items that came last
     came: Array  # i8 [1] how many ever came
+
+
+class KindArrays(NamedTuple):
+    """Per kind of items: how often it is taken."""
+
+    key: Array  # u8 [KINDS_MAX]
+    taken: Array  # f8 [KINDS_MAX]
+    known: Array  # i8 [1] rows in use
+    counted: Array  # f8 [1] takes of all items
 
 
 class CellArrays(NamedTuple):
@@ -156,6 +170,8 @@ class Scratch(NamedTuple):
     popular: Array  # f4 [POPULARITIES] what a heat of 1 adds to the mixture
     weight: Array  # f4 [FEATURES] in the present situation
     trust: Array  # f4 [SHARES] likewise
+    kin: Array  # f4 [1] weight of kinship, likewise
+    kinship: Array  # f4 [KINDS_MAX] of the user
     inner: Array  # f4 [FEATURES, UNITS] the rescorer as it stands
     start: Array  # f4 [UNITS] what the present situation gives its units
     outer: Array  # f4 [UNITS]
@@ -174,6 +190,7 @@ class Scratch(NamedTuple):
     candidate_share: Array  # f4 [SHARES, WIDTH]
     candidate_feature: Array  # f4 [FEATURES, WIDTH]
     candidate_mixture: Array  # f4 [WIDTH]
+    candidate_kinship: Array  # f4 [WIDTH]
     candidate_score: Array  # f8 [CANDIDATES_MAX]
 
 
@@ -186,12 +203,16 @@ class Learners(NamedTuple):
     items: ItemArrays
     contexts: ContextArrays
     mixing: MixingArrays
+    kinds: KindArrays
     cells: CellArrays
     scratch: Scratch
 
 
 CANDIDATES_MAX = 256  # scored exactly: compared with one taken item, or the best for a slate
 WIDTH = CANDIDATES_MAX + 16  # of arrays with a column for each of them: no power of two, which caches take badly
+
+# What descriptions say, and not what is learned: it may change while learning is frozen.
+DESCRIBED = frozenset({"items.kind", "kinds.key", "kinds_known.known"})
 
 LEARNER_COLUMNS: tuple[Column, ...] = (
     Column(name="users.hidden", dtype="f4", shape=(HIDDEN,)),
@@ -220,6 +241,7 @@ LEARNER_COLUMNS: tuple[Column, ...] = (
     Column(name="items.slow_count", dtype="f4", shape=(NEXT_SLOTS,), served=True),
     Column(name="items.slow_total", dtype="f4", served=True),
     Column(name="items.slow_at_ms", dtype="f8", served=True),
+    Column(name="items.kind", dtype="i4", shape=(KINDS,), fill=-1, served=True),
     Column(name="items.around_item", dtype="i4", shape=(AROUND_SLOTS,), fill=-1, refers="items", served=True),
     Column(name="items.around_count", dtype="f4", shape=(AROUND_SLOTS,), served=True),
     Column(name="items.around_total", dtype="f4", served=True),
@@ -233,6 +255,12 @@ LEARNER_COLUMNS: tuple[Column, ...] = (
     Column(name="mixture.trust", dtype="f8", shape=(SHARES,), fill=1.0 / SHARES, served=True),
     Column(name="mixing.weight", dtype="f8", shape=(FEATURES,), served=True),
     Column(name="mixing.gradient", dtype="f8", shape=(FEATURES,)),
+    Column(name="mixing.kin", dtype="f8", shape=(1,), served=True),
+    Column(name="mixing.kin_gradient", dtype="f8", shape=(1,)),
+    Column(name="kinds.key", dtype="u8"),
+    Column(name="kinds.taken", dtype="f8", served=True),
+    Column(name="kinds_known.known", dtype="i8", served=True),
+    Column(name="kinds_counted.counted", dtype="f8", served=True),
     Column(name="rescorer.inner", dtype="f4", shape=(UNITS,), served=True),
     Column(name="rescorer.inner_gradient", dtype="f4", shape=(UNITS,)),
     Column(name="rescorer_units.outer", dtype="f4", served=True),
@@ -262,6 +290,9 @@ def learner_capacity(settings: Settings) -> dict[str, int]:
         "mixing": 1 + SEGMENTS,
         "rescorer": FEATURES + SEGMENTS,
         "rescorer_units": UNITS,
+        "kinds": KINDS_MAX,
+        "kinds_known": 1,
+        "kinds_counted": 1,
         "mixing_clock": 3,
         "mixing_response": 3,
         "popularity": POPULARITIES,

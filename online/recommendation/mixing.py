@@ -39,6 +39,7 @@ def _first_weights() -> np.ndarray:
     return weights
 
 
+FIRST_KIN = 0.5  # of kinship, likewise
 FIRST_WEIGHTS = _first_weights()  # what is learned is kept as a difference from these
 
 
@@ -60,8 +61,9 @@ def situation(takes: np.ndarray, ring_at_ms: np.ndarray, user: int, at_ms: int, 
 
 
 @njit(cache=True)
-def set_weights(mixing: MixingArrays, segment: int, weight: np.ndarray, trust: np.ndarray) -> None:
-    """What holds in a situation: weight f4 [FEATURES], trust f4 [SHARES]."""
+def set_weights(mixing: MixingArrays, segment: int, weight: np.ndarray, trust: np.ndarray, kin: np.ndarray) -> None:
+    """What holds in a situation: weight f4 [FEATURES], trust f4 [SHARES], kin f4 [1]."""
+    kin[0] = FIRST_KIN + mixing.kin[0, 0] + mixing.kin[1 + segment, 0]
     for f in range(FEATURES):
         weight[f] = FIRST_WEIGHTS[f] + mixing.weight[0, f] + mixing.weight[1 + segment, f]
     for k in range(SHARES):
@@ -70,7 +72,7 @@ def set_weights(mixing: MixingArrays, segment: int, weight: np.ndarray, trust: n
 
 @njit(cache=True)
 def _move(weights: np.ndarray, sums: np.ndarray, row: int, gradient: np.ndarray, rate: float, kept: float) -> None:
-    for f in range(FEATURES):
+    for f in range(gradient.shape[0]):
         g = gradient[f]
         if g == 0.0:
             continue
@@ -85,6 +87,13 @@ def move_weights(mixing: MixingArrays, segment: int, gradient: np.ndarray, rate:
     """One step against `gradient` [FEATURES] of the loss, for the shared weights and the situation's own part."""
     _move(mixing.weight, mixing.gradient, 0, gradient, rate, 1.0)
     _move(mixing.weight, mixing.gradient, 1 + segment, gradient, rate, 1.0 - SHRINKAGE)
+
+
+@njit(cache=True)
+def move_kin(mixing: MixingArrays, segment: int, gradient: np.ndarray, rate: float) -> None:
+    """As `move_weights`, for the weight of kinship; gradient: [1]."""
+    _move(mixing.kin, mixing.kin_gradient, 0, gradient, rate, 1.0)
+    _move(mixing.kin, mixing.kin_gradient, 1 + segment, gradient, rate, 1.0 - SHRINKAGE)
 
 
 @njit(cache=True)

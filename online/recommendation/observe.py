@@ -16,6 +16,7 @@ from online.journal import Journal, RowJournal, touch, touch_all
 from online.recommendation import popularity
 from online.recommendation.backbone import Backbone, step
 from online.recommendation.context import found_or_new, key_at
+from online.recommendation.kinds import count_kinds
 from online.recommendation.layout import (
     CANDIDATES_MAX,
     CONTEXT_PLACES,
@@ -28,7 +29,7 @@ from online.recommendation.layout import (
     UserArrays,
 )
 from online.recommendation.memory import remember
-from online.recommendation.mixing import TRUST_RATE_MAX, move_trust, move_weights
+from online.recommendation.mixing import TRUST_RATE_MAX, move_kin, move_trust, move_weights
 from online.recommendation.rescoring import learn_network
 from online.recommendation.residuals import move_item, settle_new
 from online.recommendation.score import add_corrections, features_of, gather, has_taste, score_columns
@@ -41,7 +42,7 @@ POPULAR_RIVALS = 8  # of each list
 RANDOM_RIVALS = 16
 RIVALS_MAX = CANDIDATES_MAX - 1 - RANDOM_RIVALS - POPULARITIES * POPULAR_RIVALS
 LOSS_MAX = 50.0
-RESPONSE_SHRINKAGE = 8.0  # impressions that an item is trusted for before its own rate counts
+RESPONSE_PRIOR = 4.0  # rewards of a mean item that stand against what an item itself has earned: its own are few
 OPTIMISM = 2.5  # times the mean that an item is trusted to earn until then
 IMPRESSIONS_MAX = 1_000.0  # of an item that are remembered at full weight
 _DRAWS = np.uint64(0x7065_7265_6E6E_6961)  # a key of its own: no other draw shares it
@@ -81,6 +82,7 @@ def observe(
         _remember_past(learners.users, learners.items, knobs, journal.items, user, item, at_ms, weight)
         introduce(learners, item, at_ms)
         learners.items.taken[item] += np.float32(weight)
+        count_kinds(learners.kinds, learners.items.kind, item, weight)
         touch(journal.items, item)
     _follow(learners.users, learners.backbone, learners.items.vector, learners.scratch.backbone, user, item, at_ms)
     touch(journal.users, user)
@@ -285,12 +287,13 @@ def _compare(
             errors[c] *= stands_for
         total += errors[c]
     loss = log(total / errors[0]) if errors[0] > 0.0 else LOSS_MAX
-    gradient = np.zeros(FEATURES, np.float64)
+    gradient, kin_gradient = np.zeros(FEATURES, np.float64), np.zeros(1, np.float64)
     for c in range(count):
         error = (errors[c] / total - (1.0 if c == 0 else 0.0)) * weight
         errors[c] = error
         for f in range(FEATURES):
             gradient[f] += error * float(features[f, c])
+        kin_gradient[0] += error * float(scratch.candidate_kinship[c])
     for c in range(1 + held):
         if errors[c] > MOVED_FROM or c == 0:
             row = scratch.candidate[c]
@@ -299,6 +302,7 @@ def _compare(
             )
             touch(journal.items, row)
     move_weights(learners.mixing, segment, gradient, knobs.mixing_rate)
+    move_kin(learners.mixing, segment, kin_gradient, knobs.mixing_rate)
     if networked:
         learn_network(learners.mixing, scratch, errors, count, segment, knobs.rescoring_rate)
     move_trust(
@@ -406,8 +410,7 @@ def learn_slate(
         if row >= 0:
             # log2 of how many times the mean it earns, shrunk towards OPTIMISM, less what an item is trusted with that
             # was never shown: so that one stands at 0, and a mediocre one falls behind it once it has had its chance.
-            hoped = RESPONSE_SHRINKAGE * response[0]
-            earned = float(items.reward[row]) + hoped * OPTIMISM
-            expected = float(items.shown[row]) * response[0] + hoped
+            earned = float(items.reward[row]) + RESPONSE_PRIOR * OPTIMISM
+            expected = float(items.shown[row]) * response[0] + RESPONSE_PRIOR
             items.response[row] = log2(earned / expected) - log2(OPTIMISM)
             touch(journal.items, row)

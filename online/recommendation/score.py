@@ -22,10 +22,12 @@ from numba import njit
 
 from online.recommendation.codes import agreement
 from online.recommendation.context import context_rows
+from online.recommendation.kinds import kinship_of, set_kinship
 from online.recommendation.layout import (
     CONTEXT_PLACES,
     DIMENSION,
     E_ITEM,
+    E_KIND,
     E_RESPONSE,
     E_TASTE,
     E_TOGETHER,
@@ -51,6 +53,7 @@ from online.recommendation.layout import (
     Learners,
     Scratch,
 )
+from online.recommendation.logarithm import log2_plain
 from online.recommendation.memory import Brought, bring, place, share_of_one
 from online.recommendation.mixing import set_weights, situation
 from online.recommendation.rescoring import correct, set_network
@@ -66,18 +69,6 @@ AGE_UNIT_MS = 600_000.0
 AGE_SCALE = np.float32(0.3)
 ZERO = np.float32(0.0)
 ONE = np.float32(1.0)
-
-
-@njit(cache=True)
-def log2_plain(x: np.float32) -> np.float32:
-    """log2 for x >= 1 to about 1e-5, out of exact operations: exponent by bits, mantissa by a series."""
-    bits = np.float32(x).view(np.int32)
-    n = (bits >> 23) - 127
-    m = np.int32((bits & 0x007FFFFF) | 0x3F800000).view(np.float32)
-    t = (m - np.float32(1.4142135)) / (m + np.float32(1.4142135))
-    s = t * t
-    p = t * (np.float32(2.8853901) + s * (np.float32(0.9617967) + s * np.float32(0.5770780)))
-    return (np.float32(n) + np.float32(0.5)) + p
 
 
 @njit(cache=True)
@@ -107,7 +98,8 @@ def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> in
     now_ms = float(mixing.clock[0])
     segment = situation(users.taken, users.ring_at_ms, user, at_ms, knobs.session_gap_ms)
     context_rows(contexts.key, context, scratch.context_rows)
-    set_weights(mixing, segment, scratch.weight, scratch.trust)
+    set_weights(mixing, segment, scratch.weight, scratch.trust, scratch.kin)
+    set_kinship(learners.kinds, items, users, user, scratch.kinship)
     set_network(mixing.inner, mixing.outer, segment, scratch)
     if has_taste(learners, user):
         # Where the backbone speaks, the network is silent: on a film catalogue it took away what following users gave.
@@ -173,26 +165,41 @@ def _bring_followers(
 
 @njit(cache=True)
 def first_look(learners: Learners, rows: np.ndarray, count: int, by_taste: np.float32, values: np.ndarray) -> None:
-    """values[:count] of items rows[:count]: all but what shares say one by one, and the network; the taste by codes.
+    """values[:count] of items rows[:count]: all but what the memories' shares say one by one, and the network; the
+    taste by codes.
 
     After `gather`. by_taste: the weight of the taste times the step of the query's code, which stands in scratch.
     """
     items, scratch = learners.items, learners.scratch
     heat, response, bias, code, code_step = items.heat, items.response, items.bias, items.code, items.code_step
     mark, sparse, query = scratch.mark, scratch.sparse, scratch.query_code[0]
-    by_mixture, by_response = scratch.weight[F_MIXTURE] * LN2, scratch.weight[F_RESPONSE]
+    kind, since_ms, kinship, popular, weight = (
+        items.kind,
+        items.since_ms,
+        scratch.kinship,
+        scratch.popular,
+        scratch.weight,
+    )
+    by_mixture, by_response, by_kin = weight[F_MIXTURE] * LN2, weight[F_RESPONSE], scratch.kin[0]
+    by_age = weight[F_AGE] * AGE_SCALE
+    now_ms = float(learners.mixing.clock[0])
     trusted = np.empty(POPULARITIES, np.float32)
     for h in range(POPULARITIES):
         trusted[h] = scratch.trust[h] * scratch.popular[h]
     for k in range(count):
         row = rows[k]
         mixture = ZERO
+        score = by_response * response[row] + by_kin * kinship_of(kinship, kind, row)
         for h in range(POPULARITIES):
             mixture += trusted[h] * heat[row, h]
+            if heat[row, h] > ZERO:
+                score += weight[h] * log2_plain(ONE + heat[row, h] * popular[h] * SHARE_SCALE)
         at = mark[row]
         if at >= 0:
             mixture += sparse[at]
-        score = by_mixture * log2_plain(ONE + mixture * FLOOR) + by_response * response[row]
+        age_ms = now_ms - since_ms[row] if since_ms[row] > 0.0 else 0.0
+        score += by_age * log2_plain(np.float32(1.0 + max(0.0, age_ms) / AGE_UNIT_MS))
+        score += by_mixture * log2_plain(ONE + mixture * FLOOR)
         if by_taste != ZERO:
             score += (by_taste * code_step[row]) * np.float32(agreement(query, code, row))
         values[k] = score + bias[row]
@@ -210,6 +217,7 @@ def features_of(learners: Learners, user: int, rows: np.ndarray, count: int, tas
     heat, since_ms, response, mark, sparse = items.heat, items.since_ms, items.response, scratch.mark, scratch.sparse
     shares, features, mixture = scratch.candidate_share, scratch.candidate_feature, scratch.candidate_mixture
     popular, given, trust = scratch.popular, scratch.share, scratch.trust
+    kin, kinship, kind = scratch.candidate_kinship, scratch.kinship, items.kind
     for c in range(count):
         item = rows[c]
         at = mark[item]
@@ -225,6 +233,7 @@ def features_of(learners: Learners, user: int, rows: np.ndarray, count: int, tas
             mixture[c] = ZERO
         features[F_TASTE, c] = product(query, user, items.vector, item, scratch.lanes) if tasteful else ZERO
         features[F_RESPONSE, c] = response[item]
+        kin[c] = kinship_of(kinship, kind, item)
         age_ms = now_ms - since_ms[item] if since_ms[item] > 0.0 else 0.0
         features[F_AGE, c] = np.float32(1.0 + max(0.0, age_ms) / AGE_UNIT_MS)
     for h in range(POPULARITIES):
@@ -241,10 +250,11 @@ def features_of(learners: Learners, user: int, rows: np.ndarray, count: int, tas
 
 @njit(cache=True)
 def score_columns(scratch: Scratch, bias: np.ndarray, rows: np.ndarray, count: int, scores: np.ndarray) -> None:
-    """scores[:count] of the columns that `features_of` filled: weighted features and biases."""
+    """scores[:count] of the columns that `features_of` filled: weighted features, kinship and biases."""
     features, weight = scratch.candidate_feature, scratch.weight
+    kin, by_kin = scratch.candidate_kinship, scratch.kin[0]
     for c in range(count):
-        scores[c] = ZERO
+        scores[c] = by_kin * kin[c]
     for f in range(FEATURES):
         by = weight[f]
         for c in range(count):
@@ -292,6 +302,7 @@ def explain_few(learners: Learners, rows: np.ndarray, count: int, terms: np.ndar
             terms[c, EXPERT_OF_SHARE[k]] += part + weight[k] * features[k, c]
         terms[c, E_TASTE] = weight[F_TASTE] * features[F_TASTE, c]
         terms[c, E_ITEM] = bias[rows[c]]
+        terms[c, E_KIND] = scratch.kin[0] * scratch.candidate_kinship[c]
         terms[c, E_RESPONSE] = weight[F_RESPONSE] * features[F_RESPONSE, c]
         together = ZERO
         for j in range(UNITS):

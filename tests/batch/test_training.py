@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from batch.catalogue import read_catalogue  # noqa: E402
 from batch.checkpoint import CheckpointForeign  # noqa: E402
 from batch.configuration import TrainingConfig, as_json, configuration_for, from_json, what_decides  # noqa: E402
 from batch.network import Network, NetworkConfig, exported  # noqa: E402
@@ -18,6 +19,7 @@ from batch.sequences import Sequences  # noqa: E402
 from batch.train import TooFewInteractions, fit, pretrain, tail  # noqa: E402
 from online.artifact import item_ids, item_vectors, read_artifact  # noqa: E402
 from online.interactions import InteractionsMalformed  # noqa: E402
+from online.recommendation.feeding import warm_up  # noqa: E402
 
 SMALL = NetworkConfig(dimension=16, channels=16, hidden=16)
 QUICK = {"network": SMALL, "epochs": 4, "warmup_steps": 5, "validation_users": 20}
@@ -143,12 +145,27 @@ def test_items_of_the_catalogue_get_vectors_before_anybody_took_them(tmp_path: P
     assert item_ids(written)[-1] == "never" and len(item_ids(written)) == 31
 
 
+def test_texts_of_the_catalogue_reach_the_learners_as_kinds(tmp_path: Path) -> None:
+    lines = ["item_id,title,genre,minutes", "i3,Known,film,90", "i4,Also,film,95", "never,Taken,,12"]
+    (tmp_path / "items.csv").write_text("\n".join(lines) + "\n")
+    catalogue = read_catalogue(tmp_path / "items.csv")
+    assert catalogue == {"i3": {"genre": "film"}, "i4": {"genre": "film"}, "never": {}}
+    path, written = shop(tmp_path / "shop.csv"), tmp_path / "out"
+    artifact = pretrain(
+        path, written, device="cpu", quiet=True, items_path=tmp_path / "items.csv", warm_up=warm_up, **QUICK
+    )
+    kind = artifact.tensors["learners.items.kind"][:, 0]
+    of = dict(zip(item_ids(artifact), kind.tolist(), strict=True))
+    assert of["i3"] == of["i4"] == 0 and of["never"] == of["i5"] == -1
+    assert artifact.tensors["learners.kinds.taken"][0] > 0
+
+
 def test_the_live_learners_first_state_joins_the_artifact(tmp_path: Path) -> None:
-    def warm_up(artifact, interactions):
+    def counted(artifact, interactions, catalogue):
         return {"learners.counts": np.bincount(interactions.item, minlength=len(item_ids(artifact)))}
 
     path = shop(tmp_path / "shop.csv")
-    written = pretrain(path, tmp_path / "out", device="cpu", quiet=True, warm_up=warm_up, **QUICK)
+    written = pretrain(path, tmp_path / "out", device="cpu", quiet=True, warm_up=counted, **QUICK)
     assert read_artifact(tmp_path / "out").id == written.id
     assert written.tensors["learners.counts"].sum() == 60 * 12
 
