@@ -5,6 +5,7 @@ all that have a label, and whatever those are built on.
 from collections.abc import Iterable
 from pathlib import Path
 
+from online.durable import clear_unnamed
 from online.snapshot import Snapshot, newest_first, writing
 
 NEWEST_KEPT = 8
@@ -56,7 +57,10 @@ def remove_old(folder: Path, *, newest: int = NEWEST_KEPT) -> list[Snapshot]:
 
 
 def remove(folder: Path, gone: list[Snapshot]) -> list[Snapshot]:
-    """Remove these snapshots, and every blob that no manifest names. The caller holds the folder (`writing`)."""
+    """Remove these snapshots, every blob that no manifest names, and what a writer that died had not named yet.
+
+    The caller holds the folder (`writing`).
+    """
     for snapshot in gone:
         (folder / f"{snapshot.id}.json").unlink(missing_ok=True)
     named = {path.name for path in folder.glob("*.json")}
@@ -70,4 +74,6 @@ def remove(folder: Path, gone: list[Snapshot]) -> list[Snapshot]:
         for tree in (folder / "trees").glob("*"):
             if tree.name not in digests:
                 tree.unlink(missing_ok=True)
+    for place in (folder, folder / "blobs", folder / "trees"):
+        clear_unnamed(place)
     return gone
