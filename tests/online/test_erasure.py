@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -171,42 +171,45 @@ def assert_nowhere(home: Path, log_folder: Path, url: str) -> None:
     assert {f"blobs/{path.name}" for path in (home / "snapshots" / "blobs").glob("*")} == blobs
 
 
+def erase_and_compare(home: Path, url: str, place: str, passes: Iterable[int]) -> int:
+    """Erase, killed at a place's k-th pass for each k of `passes`, and then whole; how often it died."""
+    position = home_with_ghost(home, url)
+    marker = home / "marker"
+    died = 0
+    for k in passes:
+        marker.unlink(missing_ok=True)
+        code = subprocess.run(
+            [sys.executable, "-c", ERASE, str(home), url, str(position)],
+            cwd=ROOT,
+            env={**os.environ, **failpoint(place, k, marker)},
+            check=False,
+        ).returncode
+        assert code in (0, -signal.SIGKILL)
+        died += code != 0
+        if code == 0:
+            break
+    marker.unlink(missing_ok=True)
+    with connect(url) as client:
+        receipt = finish_erasure(history_of(home, url), client, position, home=home)
+        assert finish_erasure(history_of(home, url), client, position, home=home) == receipt, "nothing is left to do"
+        log_folder = Path(client.config_get("dir")["dir"])
+    assert_nowhere(home, log_folder, url)
+    assert receipt == msgspec.json.decode((home / "receipts" / f"erase-{position}.json").read_bytes(), type=Receipt)
+    assert receipt.erased_records == 60 and receipt.first_position == 5 and receipt.finished_ms
+    never = State(RULES, None)
+    seen = [(p, r) for p, r in enumerate(haunted(600), start=1) if getattr(r, "user_id", "") != GHOST]
+    Fold(never).entries(seen, holes=True)
+    assert receipt.state_digest_after == never.digest()
+    assert history_of(home, url).state_at(position).state.digest() == never.digest()
+    return died
+
+
 @pytest.mark.parametrize("place", [name for name in NAMES if name.startswith(("erasure", "durable"))])
 def test_an_erasure_that_is_broken_off_anywhere_is_finished_by_doing_it_again(
     tmp_path: Path, start_server: Callable[[Path], LogServer], place: str
 ) -> None:
-    server, home = start_server(tmp_path / "log"), tmp_path / "home"
-    position = home_with_ghost(home, server.url)
-    marker = tmp_path / "marker"
-    died = 0
-    for k in range(1, 12):
-        marker.unlink(missing_ok=True)
-        done = subprocess.run(
-            [sys.executable, "-c", ERASE, str(home), server.url, str(position)],
-            cwd=ROOT,
-            env={**os.environ, **failpoint(place, k, marker)},
-            check=False,
-        )
-        died += done.returncode == -signal.SIGKILL
-        if done.returncode == 0:
-            break
-        assert done.returncode == -signal.SIGKILL
-    assert died and done.returncode == 0
-    assert_nowhere(home, tmp_path / "log", server.url)
-    receipt = msgspec.json.decode((home / "receipts" / f"erase-{position}.json").read_bytes(), type=Receipt)
-    assert receipt.erased_records == 60 and receipt.first_position == 5 and receipt.finished_ms
-    undisturbed = State(RULES, None)
-    Fold(undisturbed).entries(
-        [(p, r) for p, r in enumerate(haunted(600), start=1) if getattr(r, "user_id", "") != GHOST], holes=True
-    )
-    assert (
-        receipt.state_digest_after
-        == undisturbed.digest()
-        == history_of(home, server.url).state_at(position).state.digest()
-    )
-    with connect(server.url) as client:
-        again = finish_erasure(history_of(home, server.url), client, position, home=home)
-    assert again == receipt, "done once more, nothing is left to do"
+    server = start_server(tmp_path / "log")
+    assert erase_and_compare(tmp_path / "home", server.url, place, range(1, 6))
 
 
 def test_a_manifest_that_cannot_be_read_keeps_no_blob_that_saw_the_user(
