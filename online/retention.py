@@ -1,8 +1,10 @@
-"""Which snapshots are kept: the newest ones, one for each hour of the last day, one for each day of the last month,
-all that have a label, and whatever those are built on.
+"""Which snapshots are kept: the newest ones, one for each hour of the last day, one for each day of the last month, of
+the last ten million records as many as it takes for the way to any of them to be short, all that have a label, and
+whatever those are built on.
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from online.durable import clear_unnamed
@@ -11,6 +13,7 @@ from online.snapshot import Snapshot, newest_first, writing
 NEWEST_KEPT = 8
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 HOURS_KEPT, DAYS_KEPT = 24, 30
+APART, REACH = 150_000, 10_000_000  # records between two: folded in seconds; and how far back that holds
 PLANNED_KEPT_MS = 15 * 60_000  # a plan is carried out soon after it was made, or never
 
 
@@ -39,6 +42,7 @@ def kept(snapshots: Iterable[Snapshot], *, newest: int = NEWEST_KEPT) -> set[str
                 if age_ms < many * span_ms and span not in spans:
                     spans.add(span)
                     wanted[snapshot.id] = snapshot
+    wanted |= {snapshot.id: snapshot for snapshot in _spaced(ordered)}
     by_id = {snapshot.id: snapshot for snapshot in ordered}
     found = set(wanted)
     for snapshot in wanted.values():
@@ -46,6 +50,19 @@ def kept(snapshots: Iterable[Snapshot], *, newest: int = NEWEST_KEPT) -> set[str
             found.add(snapshot.base)
             snapshot = by_id[snapshot.base]
     return found
+
+
+def _spaced(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
+    """Few that leave no more than APART records between two, where there are snapshots at all, in the last REACH. Which
+    those are does not change when newer ones come and the others have been removed."""
+    ascending = sorted((s for s in snapshots if not s.planned), key=lambda s: (s.position, s.created_ms))
+    chosen: list[Snapshot] = []
+    reached = 0
+    for snapshot, following in pairwise(ascending):
+        if following.position - reached > APART:
+            chosen.append(snapshot)
+            reached = snapshot.position
+    return [snapshot for snapshot in chosen if snapshot.position > ascending[-1].position - REACH - APART]
 
 
 def remove_old(folder: Path, *, newest: int = NEWEST_KEPT) -> list[Snapshot]:

@@ -47,10 +47,10 @@ class Life:
             (waiting if any(artifact_kind(one) == artifact_kind(path) for one in self.first) else self.first).append(
                 path
             )
-        self.number = 0  # of requests, for ids that come once
         self.day = 0
         self.answered: Counter[int] = Counter()
         self.done: Counter[str] = Counter()
+        self._own = threading.local()
         self.service = self._started()
 
     def _started(self) -> Running:
@@ -64,8 +64,7 @@ class Life:
         while True:
             try:
                 headers = {"Idempotency-Key": key} if key else None
-                with httpx.Client(base_url=self.service.address["url"], timeout=600.0) as client:
-                    reply = client.request(method, path, json=body, headers=headers)
+                reply = self._client().request(method, self.service.address["url"] + path, json=body, headers=headers)
                 self.answered[reply.status_code] += 1
                 if reply.status_code < 300:
                     found: dict[str, Any] = reply.json()
@@ -77,6 +76,13 @@ class Life:
             if time.monotonic() > deadline:
                 raise AssertionError(f"{path}: away for too long\n{self.service.said()[-3_000:]}")
             time.sleep(0.2)
+
+    def _client(self) -> httpx.Client:
+        """One for each thread: making one costs more than a request."""
+        if not hasattr(self._own, "client"):
+            self._own.client = httpx.Client(timeout=600.0)
+        client: httpx.Client = self._own.client
+        return client
 
     # What a service is used for -------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from online.fold import Fold
 from online.history import History
 from online.lineage import Lineage
 from online.records import Begin
-from online.retention import DAY_MS, HOUR_MS, kept, remove_old
+from online.retention import APART, DAY_MS, HOUR_MS, kept, remove_old
 from online.settings import Settings, settings_text
 from online.snapshot import (
     DEPTH_MAX,
@@ -219,6 +220,27 @@ def test_of_older_snapshots_one_an_hour_and_one_a_day_are_kept(make_stream, tmp_
     assert "s5000" in kept([*every_ten, at(5_000, label="kept")], newest=1)
     assert "s4" in kept([at(0), at(4, planned=True)], newest=1)
     assert "s400" not in kept([at(0), at(400, planned=True)], newest=1)
+
+
+def test_the_way_to_any_of_the_last_ten_million_records_is_short(make_stream, tmp_path: Path) -> None:
+    """However a busy service's snapshots fall into hours: removed one round after the other, as it goes on."""
+    one = chain(make_stream, tmp_path, 4, [50])[0][0]
+    chance = random.Random(4)
+    there: list[Snapshot] = []
+    position = 0
+    for number in range(400):  # minutes apart, by time alone all but a few of them would go
+        position += chance.randrange(20_000, 60_000)
+        made = msgspec.structs.replace(
+            one, id=f"s{number}", position=position, created_ms=1_000 * DAY_MS + number * 60_000, base=""
+        )
+        there.append(made)
+        left = kept(there)
+        there = [snapshot for snapshot in there if snapshot.id in left]
+    places = [snapshot.position for snapshot in there]
+    recent = [place for place in places if place > position - 10_000_000]
+    assert position > 14_000_000 and recent[0] - (position - 10_000_000) < APART
+    assert max(later - earlier for earlier, later in pairwise(recent)) <= APART
+    assert len(there) < 2 * 10_000_000 / APART + 8 + 24 + 4, "and no more are kept than that takes"
 
 
 def test_a_snapshot_of_another_format_is_told_from_a_broken_one(tmp_path: Path) -> None:
