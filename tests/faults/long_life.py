@@ -246,6 +246,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--decisions", type=int, default=12_000)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=1e9, help="after so many no further round is begun")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--artifact", type=Path, action="append", default=[], help="the first of a kind begins the log")
     options = parser.parse_args()
@@ -254,6 +255,8 @@ def main() -> int:
     life = Life(options.home, options.artifact, options.seed)
     life.catalogue(piece[0])
     for number in range(options.rounds):
+        if time.monotonic() - began > options.seconds:
+            break
         name = f"{piece}-{number}"
         life.use(name, options.events // options.rounds, options.decisions // options.rounds)
         done = life.act(name, number)
