@@ -118,21 +118,23 @@ def travelled(home: Path, travels: int, seed: int) -> None:
     )
     digests = {int(at): digest for at, digest in json.loads((home / "digests.json").read_text()).items()}
     chance = np.random.Generator(np.random.Philox(key=seed))
-    took: list[tuple[float, float, int]] = []
+    took: list[tuple[float, float, int, float]] = []
     for number in range(travels):
         check = number % 10 == 9
         position = int(chance.choice(sorted(digests))) if check else int(chance.integers(1, reader.head() + 1))
-        began = time.monotonic()
+        began, began_cpu = time.monotonic(), time.process_time()
         history = History(Archived(Archive(home / "archive")), lambda _: None, snapshots=home / "snapshots")
         found = history.position_at(at_ms(position))
         searched = time.monotonic() - began
         place = history.state_at(found)
-        took.append((time.monotonic() - began, searched, found - (place.snapshot.position if place.snapshot else 0)))
+        seconds, busy = time.monotonic() - began, time.process_time() - began_cpu
+        took.append((seconds, searched, found - (place.snapshot.position if place.snapshot else 0), busy))
         assert found == position == place.state.position
         assert not check or place.state.digest() == digests[position], f"another state at {position}"
-    seconds, search, folded = ([one[k] for one in took] for k in range(3))
+    waits, search, folded, cpu = ([one[k] for one in took] for k in range(4))
     print(
-        f"{travels} travels to random minutes: median {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s; "
+        f"{travels} travels to random minutes: median {statistics.median(waits):.2f} s, worst {max(waits):.2f} s, "
+        f"{statistics.median(cpu):.2f} s and {max(cpu):.2f} s of it computing; "
         f"finding the position {statistics.median(search):.2f} s of it, {statistics.median(folded):,.0f} records "
         f"folded ({max(folded):,} at most); {travels // 10} of them held against a digest noted before, all the same"
     )

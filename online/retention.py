@@ -1,6 +1,6 @@
-"""Which snapshots are kept: the newest ones, one for each hour of the last day, one for each day of the last month, of
-the last ten million records as many as it takes for the way to any of them to be short, all that have a label, and
-whatever those are built on.
+"""Which snapshots are kept: the newest ones, one for each hour of the last day, one for each day of the last month, all
+that have a label; of the last ten million records as many as it takes for the way to any of them to be short, as far as
+there is room; and whatever those are built on.
 """
 
 from collections.abc import Iterable
@@ -14,6 +14,7 @@ NEWEST_KEPT = 8
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 HOURS_KEPT, DAYS_KEPT = 24, 30
 APART, REACH = 150_000, 10_000_000  # records between two: folded in seconds; and how far back that holds
+ROOM = 8_000_000_000  # bytes on the disk for it
 PLANNED_KEPT_MS = 15 * 60_000  # a plan is carried out soon after it was made, or never
 
 
@@ -42,13 +43,26 @@ def kept(snapshots: Iterable[Snapshot], *, newest: int = NEWEST_KEPT) -> set[str
                 if age_ms < many * span_ms and span not in spans:
                     spans.add(span)
                     wanted[snapshot.id] = snapshot
-    wanted |= {snapshot.id: snapshot for snapshot in _spaced(ordered)}
     by_id = {snapshot.id: snapshot for snapshot in ordered}
-    found = set(wanted)
+    found: set[str] = set()
     for snapshot in wanted.values():
-        while snapshot.base in by_id and snapshot.base not in found:
-            found.add(snapshot.base)
-            snapshot = by_id[snapshot.base]
+        found |= _whole(snapshot, by_id)
+    room = ROOM
+    for snapshot in reversed(_spaced(ordered)):
+        more = _whole(snapshot, by_id) - found
+        room -= sum(by_id[one].bytes for one in more)
+        if room < 0:
+            break
+        found |= more
+    return found
+
+
+def _whole(snapshot: Snapshot, by_id: dict[str, Snapshot]) -> set[str]:
+    """It, and what it is built on."""
+    found = {snapshot.id}
+    while snapshot.base in by_id:
+        snapshot = by_id[snapshot.base]
+        found.add(snapshot.id)
     return found
 
 

@@ -15,7 +15,7 @@ from online.fold import Fold
 from online.history import History
 from online.lineage import Lineage
 from online.records import Begin
-from online.retention import APART, DAY_MS, HOUR_MS, kept, remove_old
+from online.retention import APART, DAY_MS, HOUR_MS, ROOM, kept, remove_old
 from online.settings import Settings, settings_text
 from online.snapshot import (
     DEPTH_MAX,
@@ -241,6 +241,10 @@ def test_the_way_to_any_of_the_last_ten_million_records_is_short(make_stream, tm
     assert position > 14_000_000 and recent[0] - (position - 10_000_000) < APART
     assert max(later - earlier for earlier, later in pairwise(recent)) <= APART
     assert len(there) < 2 * 10_000_000 / APART + 8 + 24 + 4, "and no more are kept than that takes"
+    large = [msgspec.structs.replace(snapshot, bytes=ROOM // 10) for snapshot in there]
+    assert len(kept(large)) <= 10 + 8 + 24 + 4 and {s.id for s in large[-18:]} <= kept(large), (
+        "nor more than there is room"
+    )
 
 
 def test_a_snapshot_of_another_format_is_told_from_a_broken_one(tmp_path: Path) -> None:
