@@ -39,7 +39,7 @@ test: $(STAMP)  ## all tests; TESTS=path and PYTEST_ARGS='-k word' narrow them
 	$(BIN)/python -m pytest $(TESTS) $(PYTEST_ARGS)
 
 torture: $(STAMP)  ## the long fault tests: random cases, spoilt snapshots, power cuts, kills, acts under load; hours; TRIALS=n
-	PERENNIAL_EXAMPLES=200 PERENNIAL_MUTATIONS=5000 $(BIN)/python -m pytest -q -s --timeout=0 tests/online/test_lineage.py tests/online/test_snapshot.py
+	PERENNIAL_EXAMPLES=200 PERENNIAL_MUTATIONS=5000 $(BIN)/python -m pytest -q -s --timeout=0 tests/online/test_lineage.py tests/online/test_erasure.py tests/online/test_snapshot.py
 	$(BIN)/python -m tests.faults.torture --trials $(TRIALS)
 
 lint: $(STAMP)  ## ruff (rules and format), mypy (strict on online/ and api/), import direction, no unpickling, exact arithmetic

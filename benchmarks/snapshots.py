@@ -21,6 +21,7 @@ import numpy as np
 from blake3 import blake3
 
 from online.fold import Fold
+from online.heap import give_back
 from online.history import Entries, History
 from online.journal import taken
 from online.publication import Publisher
@@ -125,8 +126,9 @@ def in_turn(folder: Path, state: State, fold: Fold, records: list[Record], users
 
 
 def tell_pause(folder: Path, snapshot: str) -> None:
-    """In a process that holds the state and no more, as a learner does."""
+    """In a process that holds the state and no more, as a learner does once it is ready."""
     state = load_snapshot(folder, find_snapshot(folder, snapshot), None)
+    give_back()
     pauses = [fork_pause() * 1e3 for _ in range(21)]
     print(f"the learner's pause: {statistics.median(pauses):.2f} ms, {max(pauses):.2f} at most of {len(pauses)}")
     assert state.position

@@ -18,7 +18,7 @@ import msgspec
 import redis
 from blake3 import blake3
 
-from online.durable import write_durably
+from online.durable import alone_in, clear_unnamed, write_durably
 from online.log import LogError, LogGap, LogKeys, LogReader
 
 SEGMENT = 50_000  # records in one file
@@ -45,7 +45,8 @@ class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Archive:
-    """One folder's segments. Many may read; one process at a time appends."""
+    """One folder's segments. Many may read; one process at a time writes (`alone_in`), and looks at the log for what
+    it writes only then: an erasure may have replaced it meanwhile."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,11 +57,9 @@ class Archive:
     def segments(self) -> tuple[Segment, ...]:
         """The chain, read again where it has changed. Raises ArchiveCorrupt."""
         path = self.folder / "chain.json"
-        try:
-            facts = path.stat()
-        except FileNotFoundError:
+        stamp = self._stamp_now()
+        if stamp == (0, 0):
             return ()
-        stamp = (facts.st_mtime_ns, facts.st_ino)
         if stamp != self._stamp:
             content = path.read_bytes()
             try:
@@ -74,6 +73,13 @@ class Archive:
                 raise ArchiveCorrupt(path, expected="position 1 first", actual=str(found[0].first))
             self._segments, self._stamp = found, stamp
         return self._segments
+
+    def _stamp_now(self) -> tuple[int, int]:
+        try:
+            facts = (self.folder / "chain.json").stat()
+        except FileNotFoundError:
+            return 0, 0
+        return facts.st_mtime_ns, facts.st_ino
 
     @property
     def last(self) -> int:
@@ -89,6 +95,14 @@ class Archive:
 
     def read(self, after: int, count: int) -> list[tuple[int, bytes]]:
         """Up to `count` records after a position, of one segment. Raises ArchiveCorrupt."""
+        try:
+            return self._read(after, count)
+        except ArchiveCorrupt:
+            if self._stamp == self._stamp_now():
+                raise
+            return self._read(after, count)  # written anew since the chain was read: another chain names other files
+
+    def _read(self, after: int, count: int) -> list[tuple[int, bytes]]:
         segments = self.segments()
         low, high = 0, len(segments)
         while low < high:  # the first segment that reaches behind `after`
@@ -105,7 +119,7 @@ class Archive:
         return list(enumerate(records[begin : begin + count], start=after + 1))
 
     def append(self, first: int, records: list[bytes]) -> Segment:
-        """Write the next segment, and then the chain that names it."""
+        """Write the next segment, and then the chain that names it. The caller is alone in the folder."""
         segments = self.segments()
         if first != self.last + 1 or not records:
             raise ValueError(f"the next segment begins at {self.last + 1}, not at {first}")
@@ -115,6 +129,10 @@ class Archive:
 
     def replace(self, replaced: Mapping[int, bytes]) -> None:
         """Put other records in the place of some: their segments are written anew, and all behind them."""
+        with alone_in(self.folder):
+            self._replace(replaced)
+
+    def _replace(self, replaced: Mapping[int, bytes]) -> None:
         segments = self.segments()
         inside = sorted(position for position in replaced if position <= self.last)
         if not inside:
@@ -176,6 +194,7 @@ class Archive:
         for path in self.folder.glob("*.parquet"):
             if path.name not in named:
                 path.unlink()
+        clear_unnamed(self.folder)
 
 
 class ArchivedLog(LogReader):
@@ -221,12 +240,15 @@ def archive_until(log: ArchivedLog, position: int, *, segment: int = SEGMENT) ->
     """Archive whole segments up to a position; the last archived one."""
     archive = log.archive
     while archive.last + segment <= position:
-        first = archive.last + 1
-        records: list[bytes] = []
-        while len(records) < segment:
-            entries = log.read(first + len(records) - 1, min(1024, segment - len(records)), 0)
-            records += [payload for _, payload in entries]
-        archive.append(first, records)
+        with alone_in(archive.folder):
+            first = archive.last + 1
+            if first + segment - 1 > position:
+                break  # another process was here meanwhile
+            records: list[bytes] = []
+            while len(records) < segment:
+                entries = log.read(first + len(records) - 1, min(1024, segment - len(records)), 0)
+                records += [payload for _, payload in entries]
+            archive.append(first, records)
     return archive.last
 
 

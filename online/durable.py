@@ -1,6 +1,9 @@
 """Files that are there whole, or not at all."""
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from online.failpoint import failpoint
@@ -36,6 +39,22 @@ def write_together(files: list[tuple[Path, bytes]]) -> None:
             os.fsync(opened)
         finally:
             os.close(opened)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """One process at a time writes or removes in a folder: what one is about to name, another must not clear away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def clear_unnamed(folder: Path) -> None:
+    """Remove what a process that died had written and not named yet. The caller is alone in the folder."""
+    for path in folder.glob(".*"):
+        if path.name != ".lock" and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _temporary(path: Path) -> Path:

@@ -16,7 +16,10 @@ NAMES = (
     "learner.published",  # and published
     "learner.switched",  # another past is in force, and not published
     "archive.archived",  # segments are written, and the stream is not trimmed
+    "erasure.begun",  # the receipt is begun, and nothing has left
     "erasure.replaced",  # records have left the stream, and not the archive and the snapshots
+    "erasure.archived",  # and the archive, and not the snapshots
+    "erasure.removed",  # and the snapshots, and the receipt is not finished
 )
 _WANTED = os.environ.get("PERENNIAL_FAILPOINT", "")
 _passed: dict[str, int] = {}

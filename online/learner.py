@@ -23,6 +23,7 @@ from online.artifact import Artifact, ArtifactCorrupt, ArtifactMissing, read_art
 from online.failpoint import failpoint
 from online.fold import LogForeign
 from online.frame import COUNTERS
+from online.heap import give_back
 from online.history import History, Timeline, artifacts_of
 from online.kernels import ready_to_fold
 from online.log import (
@@ -203,6 +204,7 @@ class Learner:
         publisher.watch = self._note
         publisher.publish()  # once by rows: its kernels too are ready before anyone waits for them
         control = publisher.control
+        give_back()  # of what restoring and catching up took: every snapshot is a fork of this process
         _say(f"learner ready at position {self.state.position}")
         published = snapshotted = time.monotonic()
         switched = self.timeline.switched
@@ -246,6 +248,7 @@ class Learner:
         publisher.adopt(self.state)
         self._touched, self._touched_before = self._all_touched(), None
         self.monitor = Monitor(self.state)
+        give_back()
         failpoint("learner.switched")
         _say(f"act at position {changed_at} changed the past: folded again, now at position {self.state.position}")
         self.snapshot_beside("a new past", url)

@@ -1,15 +1,20 @@
-"""Which snapshots are kept: the newest ones, one for each hour of the last day, one for each day of the last month,
-all that have a label, and whatever those are built on.
+"""Which snapshots are kept: the newest ones, one for each hour of the last day, one for each day of the last month, all
+that have a label; of the last ten million records as many as it takes for the way to any of them to be short, as far as
+there is room; and whatever those are built on.
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
+from online.durable import clear_unnamed
 from online.snapshot import Snapshot, newest_first, writing
 
 NEWEST_KEPT = 8
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 HOURS_KEPT, DAYS_KEPT = 24, 30
+APART, REACH = 150_000, 10_000_000  # records between two: folded in seconds; and how far back that holds
+ROOM = 8_000_000_000  # bytes on the disk for it
 PLANNED_KEPT_MS = 15 * 60_000  # a plan is carried out soon after it was made, or never
 
 
@@ -39,12 +44,39 @@ def kept(snapshots: Iterable[Snapshot], *, newest: int = NEWEST_KEPT) -> set[str
                     spans.add(span)
                     wanted[snapshot.id] = snapshot
     by_id = {snapshot.id: snapshot for snapshot in ordered}
-    found = set(wanted)
+    found: set[str] = set()
     for snapshot in wanted.values():
-        while snapshot.base in by_id and snapshot.base not in found:
-            found.add(snapshot.base)
-            snapshot = by_id[snapshot.base]
+        found |= _whole(snapshot, by_id)
+    room = ROOM
+    for snapshot in reversed(_spaced(ordered)):
+        more = _whole(snapshot, by_id) - found
+        room -= sum(by_id[one].bytes for one in more)
+        if room < 0:
+            break
+        found |= more
     return found
+
+
+def _whole(snapshot: Snapshot, by_id: dict[str, Snapshot]) -> set[str]:
+    """It, and what it is built on."""
+    found = {snapshot.id}
+    while snapshot.base in by_id:
+        snapshot = by_id[snapshot.base]
+        found.add(snapshot.id)
+    return found
+
+
+def _spaced(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
+    """Few that leave no more than APART records between two, where there are snapshots at all, in the last REACH. Which
+    those are does not change when newer ones come and the others have been removed."""
+    ascending = sorted((s for s in snapshots if not s.planned), key=lambda s: (s.position, s.created_ms))
+    chosen: list[Snapshot] = []
+    reached = 0
+    for snapshot, following in pairwise(ascending):
+        if following.position - reached > APART:
+            chosen.append(snapshot)
+            reached = snapshot.position
+    return [snapshot for snapshot in chosen if snapshot.position > ascending[-1].position - REACH - APART]
 
 
 def remove_old(folder: Path, *, newest: int = NEWEST_KEPT) -> list[Snapshot]:
@@ -56,7 +88,10 @@ def remove_old(folder: Path, *, newest: int = NEWEST_KEPT) -> list[Snapshot]:
 
 
 def remove(folder: Path, gone: list[Snapshot]) -> list[Snapshot]:
-    """Remove these snapshots, and every blob that no manifest names. The caller holds the folder (`writing`)."""
+    """Remove these snapshots, every blob that no manifest names, and what a writer that died had not named yet.
+
+    The caller holds the folder (`writing`).
+    """
     for snapshot in gone:
         (folder / f"{snapshot.id}.json").unlink(missing_ok=True)
     named = {path.name for path in folder.glob("*.json")}
@@ -70,4 +105,6 @@ def remove(folder: Path, gone: list[Snapshot]) -> list[Snapshot]:
         for tree in (folder / "trees").glob("*"):
             if tree.name not in digests:
                 tree.unlink(missing_ok=True)
+    for place in (folder, folder / "blobs", folder / "trees"):
+        clear_unnamed(place)
     return gone

@@ -3,6 +3,7 @@
     snapshots/<id>.json             the manifest, canonical JSON: position, lineage, digests, settings, environment
     snapshots/blobs/<blake3>.safetensors
     snapshots/trees/<state digest>            the digest's blocks; may be gone, and is checked by the digest itself
+    snapshots/erasures                        positions of erasures that are finished
 
 A blob holds the state's arrays whole, or what changed since the snapshot that the manifest names as its base. Each
 array in it is a chunk with a BLAKE3 of its own; `root`, over them and everything else that the manifest says, stands
@@ -12,7 +13,6 @@ flipped bit without a word; the digests of blob, chunks and state do not.
 """
 
 import contextlib
-import fcntl
 import platform
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from safetensors.numpy import load, save
 
 from online.artifact import Artifact
 from online.delta import difference, difference_by_tree, patched
-from online.durable import write_durably, write_together
+from online.durable import alone_in, write_durably, write_together
 from online.hash_tree import Tree, TreeUnreadable, read_tree, root, tree_of, written
 from online.lineage import Lineage
 from online.records import SCHEMA, Act
@@ -57,6 +57,10 @@ class SnapshotMissing(Exception):
 
 class SnapshotForeign(Exception):
     """A snapshot of another artifact, format or schema than the one asked for."""
+
+
+class SnapshotUnwanted(Exception):
+    """A state that may hold somebody who has been erased since it was begun: it is not written down."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,11 +125,13 @@ def write_snapshot(
     """Write the state as it is. `entry` is the log's record at its position; without a lineage, all of the log.
 
     `touched`: the rows that were written since a place; then only they are looked at, where a snapshot from behind that
-    place is there to build on.
+    place is there to build on. Raises SnapshotUnwanted where an erasure was finished here that `acts` do not know.
     """
     lineage = lineage or Lineage(state.artifact_id).grown(1, state.position)
     arrays = {name: np.ascontiguousarray(array) for name, array in state.canonical()}
     with writing(folder):
+        if unknown := _erasures(folder) - {position for position, _ in acts or []}:
+            raise SnapshotUnwanted(f"the erasure at position {min(unknown)} was finished since this state was begun")
         parent = _parent(folder, lineage)
         base, tree, parts = _difference(folder, parent, arrays, touched)
         digest = root(state.identity, tree)
@@ -280,10 +286,19 @@ def newest_first(folder: Path) -> Iterator["Snapshot | SnapshotCorrupt | Snapsho
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """One process at a time writes or removes: what one has written and not named yet, another must not clear away."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone_in(folder):
         yield
+
+
+def note_erasure(folder: Path, position: int) -> None:
+    """From here on no state is written down that does not know of the erasure. The caller holds the folder."""
+    noted = sorted(_erasures(folder) | {position})
+    write_durably(folder / "erasures", msgspec.json.encode(noted))
+
+
+def _erasures(folder: Path) -> set[int]:
+    path = folder / "erasures"
+    return set(msgspec.json.decode(path.read_bytes(), type=list[int])) if path.exists() else set()
 
 
 def describe(snapshot: Snapshot) -> dict[str, Any]:

@@ -12,8 +12,14 @@ static int synced(const char *name, int file) {
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
     struct stat before;
     fstat(file, &before); /* what is written during the sync may not be in it */
-    const char *slow = getenv("FSYNC_SLOW_US");
-    if (slow) usleep((unsigned)atoi(slow));
+    const char *slow = getenv("FSYNC_SLOW_US"); /* so many, or between two numbers: "20000-900000" */
+    if (slow) {
+        unsigned least = 0, most = 0;
+        static unsigned chance;
+        if (!chance) chance = (unsigned)getpid();
+        if (sscanf(slow, "%u-%u", &least, &most) == 2) least += rand_r(&chance) % (most - least + 1);
+        usleep(least);
+    }
     int answer = real(file);
     const char *notes = getenv("FSYNC_NOTES");
     char link[64], path[4096], line[4200];

@@ -1,12 +1,14 @@
 """The long form of the fault tests: `make torture`, with counts and what no failure in them shows.
 
-    python -m tests.faults.torture [--trials 300] [--only simulation,kills,acts,cuts,learner]
+    python -m tests.faults.torture [--trials 300] [--first 0] [--only simulation,cuts,kills,slow,…]
 
-Every phase stops at the first thing that is not as promised, and says what it was.
+A trial's number is its seed, or that of the piece that begins with it: pieces from different first ones add up. Every
+phase stops at the first thing that is not as promised, and says what it was.
 """
 
 import argparse
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -17,62 +19,98 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from online.failpoint import NAMES
-from online.log import LogReader, LogServer
+from online.log import LogReader, LogServer, connect
 from online.records import Event, decode
 from tests.api.conftest import ROOT, Running, eventually
 from tests.faults.injectors import COMPILER, append_until_killed, bound, build_fsync_library, cut_power, kill, paused
 from tests.faults.simulation import simulate
 from tests.faults.test_learner_crashes import crash_and_compare
+from tests.online.test_erasure import erase_and_compare
+
+SLOW_US = "20000-900000"  # what a sync takes where it is slow: 20 to 900 ms, by chance
 
 
-def cuts(folder: Path, trials: int) -> str:
-    """Power cuts of the log's server, its syncs 0 to 20 ms slow: what was acknowledged is there, once, in its place."""
+@contextlib.contextmanager
+def preloaded(folder: Path, **variables: str) -> Iterator[None]:
+    """Processes that are started inside sync as the preloaded library lets them."""
+    folder.mkdir(exist_ok=True)
+    variables |= {"LD_PRELOAD": str(build_fsync_library(folder))}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+
+
+def cuts(folder: Path, trials: int, first: int, *, policy: str = "always") -> str:
+    """Power cuts of the log's server, its syncs fast, or 20 to 900 ms slow: what was acknowledged is there, once."""
     if COMPILER is None:
         return "not run: no C compiler"
-    os.environ["LD_PRELOAD"] = str(build_fsync_library(folder))
-    acknowledged_in_all = 0
-    try:
-        for seed in range(trials):
-            home, notes = folder / f"cut-{seed}", folder / f"notes-{seed}"
-            os.environ["FSYNC_NOTES"], os.environ["FSYNC_SLOW_US"] = (
-                str(notes),
-                str(random.Random(seed).choice((0, 20_000))),
-            )
+    in_all = lost_in_all = losing = 0
+    for seed in range(first, first + trials):
+        home, notes = folder / f"cut-{seed}", folder / f"notes-{seed}"
+        slow = {"FSYNC_SLOW_US": ("0", SLOW_US)[seed % 2]} if policy == "always" else {}
+        with preloaded(folder / "library", FSYNC_NOTES=str(notes), **slow):
             server = LogServer.start(home)
+            with connect(server.url) as client:
+                client.config_set("appendfsync", policy)
             acknowledged = asyncio.run(append_until_killed(server, 20 + seed % 150))
-            cut_power(list((home / "appendonlydir").glob("*.incr.aof")), notes, seed)
-            server = LogServer.start(home)
-            reader = LogReader(server.url)
-            there: dict[int, bytes] = {}
-            after = 0
-            while found := reader.read(after, 10_000, 0):
-                there.update(found)
-                after = found[-1][0]
-            reader.close()
+        cut_power(list((home / "appendonlydir").glob("*.incr.aof")), notes, seed)
+        server = LogServer.start(home)
+        reader = LogReader(server.url)
+        there: dict[int, bytes] = {}
+        after = 0
+        while found := reader.read(after, 10_000, 0):
+            there.update(found)
+            after = found[-1][0]
+        reader.close()
+        server.stop()
+        lost = [position for record, position in acknowledged.items() if there.get(position) != record]
+        assert not lost or policy != "always", f"seed {seed}: acknowledged and lost: {lost[:5]}"
+        assert len(set(there.values())) == len(there), f"seed {seed}: a record twice"
+        in_all, lost_in_all, losing = in_all + len(acknowledged), lost_in_all + len(lost), losing + bool(lost)
+        shutil.rmtree(home)
+    if policy == "always":
+        return f"{bound(trials)}; {in_all:,} acknowledged records, 0 lost, 0 doubled"
+    assert losing > 0.9 * trials, f"only {losing} of {trials} cuts under {policy} lost anything: the test has no teeth"
+    return f"{losing} of {trials} cuts lost something, as they must: {lost_in_all:,} of {in_all:,} acknowledged records"
+
+
+def everysec(folder: Path, trials: int, first: int) -> str:
+    """The same power cuts under `appendfsync everysec`: they have to lose, or the test above shows nothing."""
+    return cuts(folder, trials, first, policy="everysec")
+
+
+def erasures(folder: Path, trials: int, first: int) -> str:
+    """An erasure killed at every place in turn, and done again: no record, snapshot or file holds the user any more."""
+    places = [name for name in NAMES if name.startswith(("erasure", "durable"))]
+    died = 0
+    for trial in range(first, first + trials):
+        server = LogServer.start(folder / f"log-{trial}")
+        try:
+            place = places[trial % len(places)]
+            k = 1 if place.startswith("erasure") else 1 + trial // len(places) % 5  # those are passed once
+            died += erase_and_compare(folder / f"home-{trial}", server.url, place, [k])
+        finally:
             server.stop()
-            lost = [position for record, position in acknowledged.items() if there.get(position) != record]
-            assert not lost, f"seed {seed}: acknowledged and lost: {lost[:5]}"
-            assert len(set(there.values())) == len(there), f"seed {seed}: a record twice"
-            acknowledged_in_all += len(acknowledged)
-            shutil.rmtree(home)
-    finally:
-        for name in ("LD_PRELOAD", "FSYNC_NOTES", "FSYNC_SLOW_US"):
-            os.environ.pop(name, None)
-    return f"{bound(trials)}; {acknowledged_in_all:,} acknowledged records, 0 lost, 0 doubled"
+        shutil.rmtree(folder / f"home-{trial}")
+        shutil.rmtree(folder / f"log-{trial}")
+    return f"{bound(trials)}; killed {died} times"
 
 
-def learner(folder: Path, trials: int) -> str:
+def learner(folder: Path, trials: int, first: int) -> str:
     """The learner killed at every place in turn, records and an act on the past arriving; its successor's state."""
     places = [name for name in NAMES if not name.startswith("erasure")]
     took = []
-    for trial in range(trials):
+    for trial in range(first, first + trials):
         name = places[trial % len(places)]
         k = 1 if name in ("learner.switched", "archive.archived") else 1 + trial // len(places) % 6
         server = LogServer.start(folder / f"log-{trial}")
@@ -89,10 +127,18 @@ def learner(folder: Path, trials: int) -> str:
     return f"{bound(trials)}; ready again in {statistics.median(restarts):.1f} s, {max(restarts):.1f} at most"
 
 
-def kills(folder: Path, trials: int) -> str:
+def slow(folder: Path, trials: int, first: int) -> str:
+    """As `kills`, on a disk whose every sync takes 20 to 900 ms, the log's, the snapshots' and the archive's."""
+    if COMPILER is None:
+        return "not run: no C compiler"
+    with preloaded(folder / "library", FSYNC_SLOW_US=SLOW_US):
+        return kills(folder, trials, first)
+
+
+def kills(folder: Path, trials: int, first: int) -> str:
     """Server, learner, worker, all three killed or hung under load: what was answered with 202 is counted once."""
     service = Running(folder / "kills", "--workers", "2", "--snapshot-every", "2", "--log-kept", "1000")
-    chance = random.Random(1)
+    chance = random.Random(f"kills {first}")
     accepted: list[str] = []
     stop = threading.Event()
 
@@ -153,11 +199,11 @@ def kills(folder: Path, trials: int) -> str:
     return f"{bound(trials)}; {len(accepted):,} events accepted, 0 lost, 0 counted twice, digests identical"
 
 
-def acts(folder: Path, trials: int) -> str:
+def acts(folder: Path, trials: int, first: int) -> str:
     """Rollbacks, surgery, undo, freeze and resume under load: no request fails, every digest is as it should be."""
     service = Running(folder / "acts", "--workers", "2")
     service.fill(items=30, users=20)
-    chance = random.Random(2)
+    chance = random.Random(f"acts {first}")
     stop = threading.Event()
     statuses: dict[int, int] = {}
     took: list[float] = []
@@ -248,11 +294,11 @@ def _verify(service: Running) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def simulated(folder: Path, trials: int) -> str:
+def simulated(folder: Path, trials: int, first: int) -> str:
     """Ten seeds of the whole in one process for each trial; what is simulated there, `simulation.py` says."""
     del folder
     totals: dict[str, int] = {}
-    for seed in range(10 * trials):
+    for seed in range(10 * first, 10 * (first + trials)):
         done = simulate(seed)  # raises with the seed
         for name, count in (done.counts | {"acknowledged": len(done.acknowledged)}).items():
             totals[name] = totals.get(name, 0) + count
@@ -261,11 +307,14 @@ def simulated(folder: Path, trials: int) -> str:
     return f"{bound(10 * trials)}; " + ", ".join(f"{count:,} {name}" for name, count in totals.items())
 
 
-PHASES: dict[str, Callable[[Path, int], str]] = {
+PHASES: dict[str, Callable[[Path, int, int], str]] = {
     "simulation": simulated,
     "cuts": cuts,
+    "everysec": everysec,
+    "erasures": erasures,
     "learner": learner,
     "kills": kills,
+    "slow": slow,
     "acts": acts,
 }
 
@@ -273,6 +322,7 @@ PHASES: dict[str, Callable[[Path, int], str]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--trials", type=int, default=300, help="of each phase")
+    parser.add_argument("--first", type=int, default=0, help="number of the first one: a seed, so that pieces add up")
     parser.add_argument("--only", default=",".join(PHASES), help="phases, with commas")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -281,7 +331,10 @@ def main() -> int:
         print(f"{name}: {(phase.__doc__ or '').splitlines()[0]}", flush=True)
         with tempfile.TemporaryDirectory(prefix=f"torture-{name}-") as folder:
             began = time.monotonic()
-            print(f"{name}: {phase(Path(folder), options.trials)}  ({time.monotonic() - began:.0f} s)", flush=True)
+            print(
+                f"{name}: {phase(Path(folder), options.trials, options.first)}  ({time.monotonic() - began:.0f} s)",
+                flush=True,
+            )
     return 0
 
 

@@ -129,3 +129,19 @@ def test_appends_go_on_while_records_are_replaced(tmp_path: Path, log_server) ->
     assert reader.entry(7) == reader.entry(4_999) == b"gone"
     for k, position in enumerate(positions):
         assert reader.entry(position) == b"later %d" % k
+
+
+def test_who_reads_while_segments_are_written_anew_reads_the_new_ones(tmp_path: Path, monkeypatch) -> None:
+    archive, other = Archive(tmp_path), Archive(tmp_path)
+    archive.append(1, [b"record %d" % k for k in range(1, 101)])
+    assert archive.read(0, 100)[4] == (5, b"record 5")
+    stamps = iter([archive._stamp])  # the chain is read, and then everything is replaced before its file is opened
+    now = archive._stamp_now
+    archive._cache.clear()
+    other.replace({5: b"another"})
+    monkeypatch.setattr(archive, "_stamp_now", lambda: next(stamps, None) or now())
+    assert archive.read(0, 100)[4] == (5, b"another")
+    next(tmp_path.glob("*.parquet")).unlink()
+    archive._cache.clear()
+    with pytest.raises(ArchiveCorrupt, match="no file"):
+        archive.read(0, 100)

@@ -3,7 +3,7 @@
 import json
 import os
 import random
-import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,7 @@ from online.fold import Fold
 from online.history import History
 from online.lineage import Lineage
 from online.records import Begin
-from online.retention import DAY_MS, HOUR_MS, kept, remove_old
+from online.retention import APART, DAY_MS, HOUR_MS, ROOM, kept, remove_old
 from online.settings import Settings, settings_text
 from online.snapshot import (
     DEPTH_MAX,
@@ -36,6 +36,8 @@ RULES = Settings(
     attribution_window_s=600, event_ids_max=64, decisions_max=32, slots_max=800, users_max=64, items_max=400
 )
 MUTATIONS = int(os.environ.get("PERENNIAL_MUTATIONS", "100"))
+FIRST = int(os.environ.get("PERENNIAL_FIRST", "0"))
+PLACES = [40, 90, 150, 230, 300]
 
 
 def chain(make_stream, folder: Path, seed: int, places: list[int], length: int = 300) -> list[tuple[Snapshot, str]]:
@@ -75,8 +77,8 @@ def test_what_did_not_change_costs_nothing_and_a_little_costs_a_little(make_stre
     assert little.bytes < 0.05 * whole.bytes, (little.bytes, whole.bytes)
 
 
-def mutate(folder: Path, chance: random.Random) -> str:
-    """Spoil one file of a folder of snapshots, somehow; what was done."""
+def mutate(folder: Path, chance: random.Random) -> tuple[Path, str]:
+    """Spoil one file of a folder of snapshots, somehow; which one, and what was done."""
     files = sorted([*folder.glob("*.json"), *folder.glob("blobs/*")])
     path = chance.choice(files)
     content = bytearray(path.read_bytes())
@@ -105,53 +107,72 @@ def mutate(folder: Path, chance: random.Random) -> str:
             said = f"{other.name} in the place of {path.name}"
         case 5:
             path.unlink()
-            return f"{path.name} gone"
+            return path, f"{path.name} gone"
         case _:
-            manifest = chance.choice(sorted(folder.glob("*.json")))
-            told = json.loads(manifest.read_bytes())
+            path = chance.choice(sorted(folder.glob("*.json")))
+            told = json.loads(path.read_bytes())
             name = chance.choice(sorted(set(told) - {"label", "reason", "created_ms"}))
             told[name] = {int: 7, str: "0" * 16, bool: True, list: [], dict: {}}[type(told[name])]
-            if json.loads(manifest.read_bytes()) == told:
+            if json.loads(path.read_bytes()) == told:
                 told[name] = {int: 9, str: "f" * 16, bool: False, list: [1], dict: {"a": "b"}}[type(told[name])]
-            manifest.write_text(json.dumps(told))
-            return f"another {name} in {manifest.name}"
+            content = bytearray(json.dumps(told).encode())
+            said = f"another {name} in {path.name}"
     path.write_bytes(content)
-    return said
+    return path, said
+
+
+def refused_by_name(folder: Path, found: Snapshot | SnapshotCorrupt | SnapshotForeign, digest: str) -> bool:
+    """Whether a snapshot is refused, and says which file and why; one that is not has the digest that it had."""
+    error = found
+    if isinstance(found, Snapshot):
+        try:
+            state = load_snapshot(folder, found, None)
+        except (SnapshotCorrupt, SnapshotForeign) as refused:
+            error = refused
+        else:
+            assert state.digest() == digest and state.position == found.position
+            return False
+    if isinstance(error, SnapshotCorrupt):
+        assert error.expected and error.actual and error.expected != error.actual
+        assert error.path.parent in (folder, folder / "blobs")
+    else:  # it, or what it builds on, says that it is of another format
+        assert str(folder) in str(error) and "format" in str(error)
+    return True
 
 
 def test_whatever_is_spoilt_is_refused_by_name_and_the_last_good_one_is_used(make_stream, tmp_path: Path) -> None:
-    """MUTATIONS of them (PERENNIAL_MUTATIONS), each on a fresh copy of five snapshots, differences among them."""
-    clean = tmp_path / "clean"
-    taken = {snapshot.id: digest for snapshot, digest in chain(make_stream, clean, 8, [40, 90, 150, 230, 300])}
-    chance = random.Random(2_026)
-    refused = harmless = 0
-    for _ in range(MUTATIONS):
-        folder = tmp_path / "spoilt"
-        shutil.copytree(clean, folder)
-        said = mutate(folder, chance)
-        good = None
-        for found in newest_first(folder):
-            if isinstance(found, (SnapshotCorrupt, SnapshotForeign)):
-                refused += 1
+    """PERENNIAL_MUTATIONS of them, from number PERENNIAL_FIRST on: each spoils one file of five snapshots, differences
+    among them. Whatever the file belongs to is loaded, and the newest of those that it does not belong to."""
+    taken = {snapshot.id: (snapshot, digest) for snapshot, digest in chain(make_stream, tmp_path, 8, PLACES)}
+    clean = {path: path.read_bytes() for path in [*tmp_path.glob("*.json"), *tmp_path.glob("blobs/*")]}
+    needs: dict[str, set[Path]] = {}
+    for one, (snapshot, _) in taken.items():
+        base = needs[snapshot.base] if snapshot.base else set()
+        needs[one] = base | {tmp_path / f"{one}.json", tmp_path / snapshot.file}
+    assert max(snapshot.depth for snapshot, _ in taken.values()) > 1 and len(clean) == 2 * len(PLACES)
+    refused = gone = used = 0
+    for number in range(FIRST, FIRST + MUTATIONS):
+        path, said = mutate(tmp_path, random.Random(f"mutation {number}"))
+        hit = {one for one, files in needs.items() if path in files}
+        count, good = 0, None
+        for found in newest_first(tmp_path):
+            known = isinstance(found, Snapshot) and found.id in taken
+            if known and found.id not in hit:
+                good = good or found
                 continue
-            try:
-                state = load_snapshot(folder, found, None)
-            except SnapshotCorrupt as error:
-                assert error.expected and error.actual and error.expected != error.actual
-                assert error.path.parent in (folder, folder / "blobs"), said
-                refused += 1
-                continue
-            except SnapshotForeign as error:  # what it builds on says that it is of another format
-                assert str(folder) in str(error) and "format" in str(error), said
-                refused += 1
-                continue
-            assert state.digest() == taken[found.id] and state.position == found.position, said
-            good = good or found
-        harmless += "gone" in said and ".json" in said
-        assert good is not None or "blobs" in said or said, said
-        shutil.rmtree(folder)
-    print(f"{MUTATIONS} mutations: {refused} snapshots refused, {harmless} manifests were simply gone, 0 loaded wrong")
-    assert refused + harmless >= MUTATIONS
+            assert refused_by_name(tmp_path, found, taken[found.id][1] if known else ""), f"{number}: {said}"
+            count += 1
+        assert count == len(hit) - (not path.exists() and path.suffix == ".json"), f"{number}: {said}"
+        if good is not None:
+            assert not refused_by_name(tmp_path, good, taken[good.id][1]), f"{number}: {said}"
+        assert (good is None) == (len(hit) == len(taken)), f"{number}: {said}"
+        refused, gone, used = refused + count, gone + (count == 0), used + (good is not None)
+        path.write_bytes(clean[path])
+    assert all(path.read_bytes() == content for path, content in clean.items())
+    print(
+        f"mutations {FIRST} to {FIRST + MUTATIONS - 1}: {refused} snapshots refused by name, 0 loaded, a good one used "
+        f"{used} times; {gone} manifests that nothing is built on were simply gone"
+    )
 
 
 def test_a_spoilt_snapshot_is_passed_over_and_the_way_is_longer(make_stream, tmp_path: Path) -> None:
@@ -199,6 +220,31 @@ def test_of_older_snapshots_one_an_hour_and_one_a_day_are_kept(make_stream, tmp_
     assert "s5000" in kept([*every_ten, at(5_000, label="kept")], newest=1)
     assert "s4" in kept([at(0), at(4, planned=True)], newest=1)
     assert "s400" not in kept([at(0), at(400, planned=True)], newest=1)
+
+
+def test_the_way_to_any_of_the_last_ten_million_records_is_short(make_stream, tmp_path: Path) -> None:
+    """However a busy service's snapshots fall into hours: removed one round after the other, as it goes on."""
+    one = chain(make_stream, tmp_path, 4, [50])[0][0]
+    chance = random.Random(4)
+    there: list[Snapshot] = []
+    position = 0
+    for number in range(400):  # minutes apart, by time alone all but a few of them would go
+        position += chance.randrange(20_000, 60_000)
+        made = msgspec.structs.replace(
+            one, id=f"s{number}", position=position, created_ms=1_000 * DAY_MS + number * 60_000, base=""
+        )
+        there.append(made)
+        left = kept(there)
+        there = [snapshot for snapshot in there if snapshot.id in left]
+    places = [snapshot.position for snapshot in there]
+    recent = [place for place in places if place > position - 10_000_000]
+    assert position > 14_000_000 and recent[0] - (position - 10_000_000) < APART
+    assert max(later - earlier for earlier, later in pairwise(recent)) <= APART
+    assert len(there) < 2 * 10_000_000 / APART + 8 + 24 + 4, "and no more are kept than that takes"
+    large = [msgspec.structs.replace(snapshot, bytes=ROOM // 10) for snapshot in there]
+    assert len(kept(large)) <= 10 + 8 + 24 + 4 and {s.id for s in large[-18:]} <= kept(large), (
+        "nor more than there is room"
+    )
 
 
 def test_a_snapshot_of_another_format_is_told_from_a_broken_one(tmp_path: Path) -> None:
