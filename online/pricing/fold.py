@@ -51,7 +51,7 @@ from online.pricing.selling import (
     SILENT,
     UNMATCHED,
 )
-from online.pricing.solving import after_record, all_due, closed, solve_next
+from online.pricing.solving import after_record, all_due, solve_next
 from online.rows import add_row, find_row, room
 from online.text import write_text
 
@@ -204,7 +204,7 @@ class PricingFold:
             self._link(flight, number)
             view.sales.fare_cents[flight] = record.fare_cents
         if record.hold_until_ms:
-            seats_move(p, flight, at_ms, self._learning, closed(state, flight), False)
+            seats_move(p, flight, at_ms, self._learning, seats.closed(state, flight), False)
             seats.hold(state, flight, int(key), at_ms, record.hold_until_ms, position)
         after_record(state, flight, position)
 
@@ -363,7 +363,7 @@ class PricingFold:
         flight = self._row(record.flight_id)
         booked = record.outcome == BOOKED
         if flight >= 0:
-            seats_move(p, flight, record.at_ms, self._learning, closed(state, flight), False)
+            seats_move(p, flight, record.at_ms, self._learning, seats.closed(state, flight), False)
             if booked:
                 seats.take(state, flight, int(key), record.at_ms, position)
             else:
@@ -399,8 +399,8 @@ class PricingFold:
             counters[LATE] += 1
             return
         if seats.claim_row(state, hash64(record.quote_id)) >= 0:
-            shut = closed(state, flight)
-            seats_move(state.views.pricing, flight, record.at_ms, self._learning, shut, True)
+            closed = seats.closed(state, flight)
+            seats_move(state.views.pricing, flight, record.at_ms, self._learning, closed, True)
         if seats.give_back(state, flight, hash64(record.quote_id), record.at_ms, position):
             counters[APPLIED] += 1
             state.views.selling.counters[CANCELLED] += 1

@@ -11,16 +11,10 @@ import numpy as np
 
 from online.journal import touch
 from online.pricing.fold_kernel import solve
-from online.pricing.selling import NOT_SOLD, SOLVED
+from online.pricing.selling import SOLVED
 
 if TYPE_CHECKING:
     from online.state import State
-
-
-def closed(state: "State", flight: int) -> bool:
-    """Whether silence is no sign: the flight is sold out, and nobody here has ever asked for such a one."""
-    left = int(state.views.pricing.flights.seats_left[flight])
-    return left < 1 and int(state.views.selling.counters[NOT_SOLD]) == 0
 
 
 def all_due(state: "State", market: int, position: int) -> None:
@@ -74,7 +68,7 @@ def _solve(state: "State", flight: int) -> None:
     view.sales.due[flight] = 0
     if at_ms == 0 or at_ms >= int(p.flights.departs_ms[flight]):
         return
-    solve(p, flight, at_ms, bool(state.views.frame.learning[0] == 1), closed(state, flight))
+    solve(p, flight, at_ms, bool(state.views.frame.learning[0] == 1))
     view.sales.solved_outcomes[flight] = p.markets.dispersion[market, 3]
     view.counters[SOLVED] += 1
     touch(state.moved.flights, flight)
