@@ -290,7 +290,7 @@ class PricingFold:
         """What is said of a quote that was closed before: said is said."""
         quotes, p = self.state.views.selling.quotes, self.state.views.pricing
         flight, at_ms = int(quotes.flight[row]), int(quotes.at_ms[row])
-        if flight < 0 or not self._learning:
+        if flight < 0 or int(quotes.fare_cents[row]) < 0 or not self._learning:
             return
         if was == REPEATED:  # both questions are answered, so two travellers asked
             self._asked(flight, quotes.feature[row], at_ms, counts=True)
