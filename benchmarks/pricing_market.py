@@ -10,7 +10,7 @@ Routes and seeds are others than those that settings were chosen on (101 to 106)
 optimum, flight by flight. --over-http: the same customers come to two real services, `perennial up` on the same
 artifact, one of which an act has frozen; each fare is held against that of the same fold in one process. --fold: that
 fold alone, without a service. "later" are the flights that leave 30 days after mid-calendar or later, by_market each
-route.
+route. "arrivals alone" learns how many ask, flight by flight, and nothing of what they would pay.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ def sellers(artifact: Artifact, seed: int, *, baselines: bool) -> dict[str, Sell
     """Everybody who sells in a case."""
     found: dict[str, Seller] = {
         "frozen": KernelSeller(artifact, learns=False, seed=seed),
+        "arrivals alone": KernelSeller(artifact, demand=False, seed=seed),
         "continued": KernelSeller(artifact, seed=seed),
     }
     if baselines:
