@@ -9,7 +9,7 @@ from api.identifiers import clock_ms, id_from_key, make_id
 from api.problems import Fault, Problem
 from api.schemas_fares import Applied, ModelOfFare, QuoteReply, QuoteRequest
 from api.seats import claim
-from api.service import Call, Service
+from api.service import MIN_POSITION_WAIT_S, Call, Service
 from api.values import identifier, rfc3339, time_ms
 from online import records
 from online.chance import hash64
@@ -53,8 +53,12 @@ async def quote(service: Service, call: Call) -> Answer:
     record, fare = await _decide(service, question, quote_id, received_ms, call.client)
     record = await _append(service, record)
     # Another worker may have been asked the same at this moment; the fold knows which of the two came first.
-    await service.caught_up()
-    first = await _earlier(service, quote_id, question, but=record)
+    position = service.recent_quotes[quote_id].position
+    await service.model.wait_for(position, MIN_POSITION_WAIT_S)
+    learned = service.model.pricing.entry(quote_id)
+    first = None
+    if learned is not None and learned.position != position:
+        first = await _earlier(service, quote_id, question, but=record)
     return first or Answer(201, _encoder.encode(reply_of(record, fare.currency)))
 
 

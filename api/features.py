@@ -1,37 +1,19 @@
 """Facts of a request or a flight that a fare may depend on, checked; and no word about a person (law 9).
 
 A fare is set from the flight and from what is asked for, never from who asks: names of personal data are refused with
-the reason, wherever they stand. With an artifact its features are the declared list, and any other name is refused;
-without one, a name that comes often enough is used, and the list of what is refused still holds.
+the reason, wherever they stand. The features that an artifact's log named are the declared list, and any other name is
+refused; without a log, a name that comes often enough is used, and the list of what is refused still holds.
 """
 
 from collections.abc import Iterable, Mapping
 
 from api.problems import Fault, Problem
 from api.values import check_printable
+from online.pricing.personal import is_personal
 
 VALUE_MAX = 1e12
 NAME_MAX = 64
 PREFIX = "feature_"  # what files of bookings call these columns begins with it
-
-# Names of what says who somebody is, by the words that they are made of.
-PERSONAL = frozenset(
-    "user users userid person customer client name firstname lastname surname email mail "
-    "phone mobile tel telephone address street zip postcode account acct member membership loyalty frequent ffn device "
-    "ip useragent agent browser cookie cookies session fingerprint advertising idfa gaid gender sex age birth birthday "
-    "birthdate dob nationality citizenship ethnicity religion passport ssn income salary employer iban card".split()
-)
-
-
-def is_personal(name: str) -> bool:
-    """Whether a name says something of a person.
-
-    >>> is_personal("user_id"), is_personal("deviceType"), is_personal("saturday_stay")
-    (True, True, False)
-    """
-    spaced = "".join(f" {c.lower()}" if c.isupper() else c for c in name).replace("_", " ").replace("-", " ")
-    words = spaced.split()
-    return any(word in PERSONAL for word in words) or name.lower().replace("_", "").replace("-", "") in PERSONAL
 
 
 def personal_fault(name: str, pointer: str) -> Fault:
@@ -68,7 +50,7 @@ def features_of(
             raise personal_fault(name, place)
         if known is not None and name not in known:
             listed = ", ".join(sorted(known)) or "none"
-            raise Fault("unknown_feature", f"The model was trained with: {listed}.", pointer=place)
+            raise Fault("unknown_feature", f"The booking log named: {listed}.", pointer=place)
         if not -VALUE_MAX <= value <= VALUE_MAX:
             raise Fault("value_out_of_range", f"A feature lies within ±{VALUE_MAX:g}.", pointer=place)
         if name in found:

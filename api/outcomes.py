@@ -65,7 +65,9 @@ async def cancel(service: Service, call: Call, booking: str) -> Answer:
         raise Problem("booking_unknown")
     flight_key, quote_id = parts
     entry = _remembered(service, quote_id)
-    at_ms = _moment(said.occurred_at, received_ms, entry)
+    # Said without a time it happens now: where its market's time has come to, whatever dates are played.
+    now_ms = service.model.pricing.clock_ms(flight_id) if said.occurred_at is None else 0
+    at_ms = now_ms if entry is None and now_ms else max(_moment(said.occurred_at, received_ms, entry), now_ms)
     record = Cancellation(quote_id, flight_id, at_ms, received_ms, call.client)
     wanted = Claim(stock_name(flight_key), "give", claim_name(hash64(quote_id)), at_ms)
     verdict = await claim(service, record, wanted)

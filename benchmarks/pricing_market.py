@@ -2,13 +2,15 @@
 
     python benchmarks/pricing_market.py [--flights 160] [--first-seed 1] [--seeds 1] [--cases rich,jump] [--json]
     python benchmarks/pricing_market.py --over-http [--flights 160] …
+    python benchmarks/pricing_market.py --fold [--flights 160] …
 
 rich: a booking log of 240 flights, no drift. jump: the same log; in mid-calendar everybody would pay a third more or
 less, and as many more or fewer ask. few: a log of 20 flights on half of the routes. none: no log. Also boom and trend.
 Routes and seeds are others than those that settings were chosen on (101 to 106). s.e. is of the difference to the
 optimum, flight by flight. --over-http: the same customers come to two real services, `perennial up` on the same
-artifact, one of which an act has frozen; each fare is held against that of the same fold in one process. "later" are
-the flights that leave 30 days after mid-calendar or later, by_market each route.
+artifact, one of which an act has frozen; each fare is held against that of the same fold in one process. --fold: that
+fold alone, without a service. "later" are the flights that leave 30 days after mid-calendar or later, by_market each
+route. "arrivals alone" learns how many ask, flight by flight, and nothing of what they would pay.
 """
 
 from __future__ import annotations
@@ -81,6 +83,7 @@ def sellers(artifact: Artifact, seed: int, *, baselines: bool) -> dict[str, Sell
     """Everybody who sells in a case."""
     found: dict[str, Seller] = {
         "frozen": KernelSeller(artifact, learns=False, seed=seed),
+        "arrivals alone": KernelSeller(artifact, demand=False, seed=seed),
         "continued": KernelSeller(artifact, seed=seed),
     }
     if baselines:
@@ -115,7 +118,7 @@ def over_http(
     return took, again, told
 
 
-def run(case: str, *, flights: int, seeds: range, baselines: bool, http: bool) -> dict[str, object]:
+def run(case: str, *, flights: int, seeds: range, baselines: bool, http: bool, fold: bool = False) -> dict[str, object]:
     """One case over all seeds."""
     agreement: list[str] = []
     revenue: dict[str, list[np.ndarray]] = {}
@@ -140,6 +143,9 @@ def run(case: str, *, flights: int, seeds: range, baselines: bool, http: bool) -
             artifact = trained(routes, CASES[case][1], seed, Path(folder))
             found = sellers(artifact, seed, baselines=baselines)
             taken = {name: play(market, seller).revenue_cents for name, seller in found.items()}
+            for name, learns in (("frozen", False), ("continued", True)) if fold else ():
+                alone = FoldSeller(artifact, seed=seed, learns=learns)
+                taken[f"{name}, in the fold"] = play(market, alone).revenue_cents
             for name, learns in (("frozen", False), ("continued", True)) if http else ():
                 took, again, told = over_http(market, artifact, seed, Path(folder), learns=learns)
                 taken |= {f"{name}, over HTTP": took, f"{name}, same fold": again}
@@ -160,7 +166,9 @@ def run(case: str, *, flights: int, seeds: range, baselines: bool, http: bool) -
             "by_market": markets[name],
         }
     gains = {}
-    for name in ["continued", *(["continued, over HTTP"] if http else [])]:
+    for name in (
+        found for found in revenue if found in ("continued", "continued, over HTTP", "continued, in the fold")
+    ):
         live, still = (np.concatenate(revenue[n]).astype(float) for n in (name, name.replace("continued", "frozen")))
         gain = gain_over(live, still, whole)
         gains[name] = {"points": round(gain.percent, 2), "se": round(gain.error, 2)}
@@ -186,13 +194,21 @@ def main() -> None:
     parser.add_argument("--cases", default="rich,jump,few,none")
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--over-http", action="store_true", help="play two real services too")
+    parser.add_argument("--fold", action="store_true", help="sell through the service's fold in this process too")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     results = []
     for case in given.cases.split(","):
         begun = time.monotonic()
         seeds = range(given.first_seed, given.first_seed + given.seeds)
-        found = run(case, flights=given.flights, seeds=seeds, baselines=not given.no_baselines, http=given.over_http)
+        found = run(
+            case,
+            flights=given.flights,
+            seeds=seeds,
+            baselines=not given.no_baselines,
+            http=given.over_http,
+            fold=given.fold,
+        )
         results.append(found)
         if not given.json:
             print(

@@ -1,11 +1,11 @@
 """How long a fare takes: the decision alone, and POST /v1/quotes with outcomes and learning on.
 
-    python benchmarks/quote_latency.py [--rate 200] [--seconds 20] [--flights 500]
+    python benchmarks/quote_latency.py [--rate 200] [--seconds 20] [--flights 500] [--idempotent]
 
 First the decision is timed inside this process, from read-only views of a state that the fold made. Then one worker is
 asked `rate` quotes a second, open loop: a quote goes out when its time has come, whether or not earlier ones were
-answered, and its latency counts from that time on. Every quote gets an outcome, one in ten a booking. The load
-generator shares the machine with the service.
+answered, and its latency counts from that time on. Every quote gets an outcome, one in ten a booking. --idempotent
+sends an Idempotency-Key with every call. The load generator shares the machine with the service.
 """
 
 import argparse
@@ -60,7 +60,9 @@ def decisions(flights: int, rounds: int) -> tuple[float, float]:
     return float(p50), float(p99)
 
 
-async def load(url: str, rate: float, seconds: float, flights: int) -> tuple[list[float], int]:
+async def load(
+    url: str, rate: float, seconds: float, flights: int, *, idempotent: bool = False
+) -> tuple[list[float], int]:
     """Latencies of the quotes in seconds, and answers that were no success."""
     client = Client(url, connections=64)
     departs = int(time.time() * 1_000) + 40 * DAY_MS
@@ -78,17 +80,21 @@ async def load(url: str, rate: float, seconds: float, flights: int) -> tuple[lis
     took: list[float] = []
     failed = 0
 
+    def key(what: str, number: int) -> dict[str, str] | None:
+        return {"idempotency-key": f"{began:.6f}-{what}-{number}"} if idempotent else None
+
     async def one(number: int, due: float) -> None:
         nonlocal failed
         body = {
             "flight_id": f"f{number % flights}",
             "features": {"saturday_stay": number % 2, "rival": 15_000 + number},
         }
-        reply = await client.call("POST", "/v1/quotes", body)
+        reply = await client.call("POST", "/v1/quotes", body, headers=key("q", number))
         took.append(time.monotonic() - due)
         failed += reply.status != 201
         said = "booked" if number % 10 == 0 else "declined"
-        answer = await client.call("POST", f"/v1/quotes/{reply.json()['quote_id']}/outcome", {"outcome": said})
+        path = f"/v1/quotes/{reply.json()['quote_id']}/outcome"
+        answer = await client.call("POST", path, {"outcome": said}, headers=key("o", number))
         failed += answer.status != 200
 
     began = time.monotonic() + 0.1
@@ -107,15 +113,18 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200.0, help="quotes a second")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--flights", type=int, default=500)
+    parser.add_argument("--idempotent", action="store_true", help="an Idempotency-Key with every call")
     options = parser.parse_args()
     p50, p99 = decisions(options.flights, 20_000)
     print(f"decision: p50 {p50:.0f} us, p99 {p99:.0f} us (targets 50 and 200)", flush=True)
     with tempfile.TemporaryDirectory() as folder, service(Path(folder) / "home", None) as address:
-        asyncio.run(load(address["url"], options.rate, 3.0, options.flights))
-        took, failed = asyncio.run(load(address["url"], options.rate, options.seconds, options.flights))
+        asyncio.run(load(address["url"], options.rate, 3.0, options.flights, idempotent=options.idempotent))
+        asked = load(address["url"], options.rate, options.seconds, options.flights, idempotent=options.idempotent)
+        took, failed = asyncio.run(asked)
     low, high = np.percentile(np.array(took) * 1e3, (50, 99))
+    keys = ", each with its key" if options.idempotent else ""
     print(
-        f"POST /v1/quotes at {options.rate:.0f}/s with outcomes, one worker: p50 {low:.1f} ms, p99 {high:.1f} ms "
+        f"POST /v1/quotes at {options.rate:.0f}/s with outcomes{keys}, one worker: p50 {low:.1f} ms, p99 {high:.1f} ms "
         f"(target 5), {len(took):,} quotes, {failed} failed"
     )
 

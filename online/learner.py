@@ -39,8 +39,8 @@ from online.log import (
 )
 from online.monitor import Monitor
 from online.pricing.arrays import PricingArtifactUnsuitable
-from online.pricing.fold import waiting_flights
 from online.pricing.records import Quote, QuoteOutcome, Tick
+from online.pricing.solving import waiting_flights
 from online.pricing.stock import Ledger, reconcile
 from online.publication import (
     DIGEST_ANSWERED,

@@ -24,7 +24,10 @@ from simulations.airline_market import Market
 
 
 class KernelSeller:
-    """A seller whose fares come out of the kernels. `learns`: False leaves everything as the batch job made it."""
+    """A seller whose fares come out of the kernels. `learns`: False leaves everything as the batch job made it.
+
+    `demand`: False learns how many ask, and nothing of what they would pay.
+    """
 
     def __init__(
         self,
@@ -32,12 +35,14 @@ class KernelSeller:
         *,
         settings: Settings | None = None,
         learns: bool = True,
+        demand: bool = True,
         seed: int = 0,
         flights: int = 2_048,
         markets: int = 64,
     ) -> None:
         self.settings = settings or Settings()
         self.learns = learns
+        self.demand = learns and demand
         self.seed = np.uint64(seed)
         self.breaks = 0
         self.arrays: Arrays = allocate(
@@ -68,7 +73,7 @@ class KernelSeller:
     def roll(self, market: str, at_ms: int) -> None:
         """A new day of a market, if it is one."""
         row = self.row[market]
-        if self.learns or self.arrays["markets.day"][row] < 0:
+        if self.demand or self.arrays["markets.day"][row] < 0:
             self.breaks += roll_market(self.p, row, np.uint64(hash64(market)), self.seed, at_ms)
 
     def open(self, market: Market, flight: int) -> None:
@@ -115,7 +120,7 @@ class KernelSeller:
     def outcome(self, flight: int, at_ms: int, booked: bool) -> None:
         asked_ms, fare, given = self.pending[flight]
         p, f = self.p, self.p.flights
-        if self.learns:
+        if self.demand:
             overlay(p, flight, given)
             days = days_between(asked_ms, int(f.departs_ms[flight]))
             observe_outcome(p, f.market[flight], flight, days, float(fare), float(booked))

@@ -51,7 +51,14 @@ class Pace:
 
 
 class FoldSeller:
-    """A seller whose fares come out of a fold, record by record. learns: False freezes it by an act, at once."""
+    """A seller whose fares come out of a fold, record by record. learns: False freezes it by an act, at once.
+
+    What it tells of flights and requests is its class's to say, for sellers that tell less.
+    """
+
+    flight_features = frozenset({"peak"})
+    request_features = frozenset({"saturday_stay", "competitor_fare"})
+    ladder = True  # filed; else any fare of the band
 
     def __init__(self, artifact: Artifact | None, *, seed: int, learns: bool = True, pace: Pace | None = None) -> None:
         self.settings = Settings(seed=seed)
@@ -76,6 +83,11 @@ class FoldSeller:
         self._ticks(self.state.position + len(self._pace.ticks))
         self._fold.entries([(self.state.position + 1, record)])
 
+    def forget(self) -> None:
+        """Which flights are whose: another market is played next."""
+        self._quote_of.clear()
+        self._booked.clear()
+
     def open(self, market: Market, flight: int) -> None:
         self._market = market
         f = market.flights[flight]
@@ -91,15 +103,15 @@ class FoldSeller:
                 currency="USD",
                 floor_cents=ladder[0],
                 ceiling_cents=ladder[-1],
-                ladder_cents=ladder,
-                features={"peak": f.peak},
+                ladder_cents=ladder if self.ladder else (),
+                features=dict.fromkeys(sorted(self.flight_features), f.peak),
             )
         )
 
     def quote(self, flight: int, at_ms: int, features: dict[str, float], seats_left: int) -> int | None:
         if self._pace.read_positions:
             self._ticks(self._pace.read_positions.popleft())
-        given = {name: value for name, value in features.items() if name != "peak"}
+        given = {name: value for name, value in features.items() if name in self.request_features}
         flight_id, views = self._market.flights[flight].flight_id, self.state.views
         rules = RulesInForce().of(views.selling)
         found = self._decider.decide(views.pricing, views.selling, rules, Request(flight_id, at_ms, given))

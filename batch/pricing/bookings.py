@@ -252,8 +252,9 @@ def _read_csv(path: Path) -> pa.Table:
     """Every column as text: what a value means is decided here, where its line is still known."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.reader(file)
-        names = next(reader, [])
+        names, rows = next(reader, []), 0
         for row in reader:
+            rows += bool(row)
             if row and len(row) != len(names):
                 raise BookingsMalformed(
                     path,
@@ -265,6 +266,8 @@ def _read_csv(path: Path) -> pa.Table:
     if len(set(names)) != len(names):
         twice = next(n for n in names if names.count(n) > 1)
         raise BookingsMalformed(path, line=1, column=twice, problem="the column stands twice", cure="Rename one.")
+    if not rows:
+        return pa.table({name: pa.array([], pa.string()) for name in names})
     try:
         return pa_csv.read_csv(
             path,

@@ -11,8 +11,7 @@ from batch.pricing.bookings import Bookings
 from online.pricing.demand import WEEKDAY_COS, WEEKDAY_SIN
 from online.pricing.features import LOGARITHM_ABOVE
 from online.pricing.layout import BASIS_DAYS, FEATURE_CLIP, FEATURES_MAX, FIRST_FEATURE_INPUT, INPUTS
-
-PERSONAL = ("user", "customer", "passenger", "account", "device", "cookie", "email", "phone", "name", "ip_address")
+from online.pricing.personal import is_personal
 
 
 class TooManyFeatures(ValueError):
@@ -66,7 +65,7 @@ def read_features(bookings: Bookings, references: np.ndarray) -> list[Feature]:
             f"{len(names)} feature columns; at most {FEATURES_MAX} are supported. Drop those that say least."
         )
     for name in names:
-        if any(part in name.lower().split("_") for part in PERSONAL) or "ip_address" in name.lower():
+        if is_personal(name):
             raise ValueError(f"feature_{name} looks like personal data, which must not set a fare. Drop the column.")
     found = []
     reference = references[bookings.market] if len(bookings) else np.zeros(0)
@@ -75,7 +74,7 @@ def read_features(bookings: Bookings, references: np.ndarray) -> list[Feature]:
         there = np.isfinite(values)
         seen = values[there]
         if len(np.unique(seen)) < 2:
-            # Nothing to learn a scale from: it is watched live, as a new one would be.
+            # Nothing to learn a scale from: it is declared, and watched live as a new one would be.
             continue
         if seen.min() > 0.0 and seen.max() > LOGARITHM_ABOVE:
             kind, x, default = "logarithm", np.log(seen / reference[there]), None

@@ -171,6 +171,7 @@ def pretrain_from(
             "data": data_fields(bookings, until_ms),
             "configuration": {name: getattr(config, name) for name in PricingConfig.__slots__},
             "features": [feature.as_json() for feature in arrivals.features],
+            "declared": bookings.feature_names,  # those that never varied in the log too
             "metrics": metrics,
             "horizon_days": arrivals.horizon_days,
             "environment": environment(device),

@@ -105,6 +105,18 @@ def advance_flight(p: Pricing, flight: int, at_ms: int) -> None:
 
 
 @njit(cache=True)
+def pass_closed(p: Pricing, flight: int, at_ms: int) -> None:
+    """Let time pass in which nobody could see the flight: silence then says nothing, but its seats might come back."""
+    f = p.flights
+    since = f.advanced_ms[flight]
+    f.advanced_ms[flight] = max(since, at_ms)
+    if 0 < since < at_ms:
+        sold = f.capacity[flight] - f.seats_left[flight]
+        gone = days_between(since, f.departs_ms[flight]) - days_between(at_ms, f.departs_ms[flight])
+        p.markets.cancel[f.market[flight], 1] += sold * gone
+
+
+@njit(cache=True)
 def observe_request(p: Pricing, market: int, flight: int, given: Array, at_ms: int) -> None:
     """Learn that somebody asked, whatever became of it (a sold-out flight too).
 

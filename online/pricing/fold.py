@@ -20,8 +20,14 @@ from online.pricing import seats, selling
 from online.pricing.arrays import begin_flight
 from online.pricing.fare import default_ladder
 from online.pricing.features import add_feature
-from online.pricing.fold_kernel import outcome_known, quote_came, seats_move, solve
-from online.pricing.layout import DAY_MS, FARES_MAX, FEATURES_MAX
+from online.pricing.fold_kernel import (
+    booked_after_all,
+    flight_told,
+    outcome_known,
+    quote_came,
+    seats_move,
+)
+from online.pricing.layout import DAY_MS, FARES_MAX, FEATURES_MAX, WINDOW_DAYS, WINDOWS
 from online.pricing.markets import market_row
 from online.pricing.records import BOOKED, Cancellation, FlightUpsert, PricingRecord, Quote, QuoteOutcome, Tick
 from online.pricing.rules import RulesChange, changed, decode_rules, encode_rules
@@ -43,9 +49,9 @@ from online.pricing.selling import (
     REPEATS,
     SAID_NO,
     SILENT,
-    SOLVED,
     UNMATCHED,
 )
+from online.pricing.solving import after_record, all_due, solve_next
 from online.rows import add_row, find_row, room
 from online.text import write_text
 
@@ -82,7 +88,7 @@ class PricingFold:
                 self._cancellation(position, record)
             case Tick():
                 for _ in range(record.flights):
-                    if not self._solve_next():
+                    if not solve_next(self.state):
                         break
         self.state.views.frame.position[0] = position
 
@@ -122,8 +128,10 @@ class PricingFold:
         if filed:
             ladder[:fares] = filed
         if sales.last_position[flight] == 0 and state.views.selling.market_clock_ms[market] > 0:
-            # Put while its market's time runs: it is on sale from now on. Otherwise from its first request on.
-            p.flights.advanced_ms[flight] = state.views.selling.market_clock_ms[market]
+            # Put while its market's time runs: on sale from now on, or from when others of the market are first asked
+            # for. Otherwise from its first request on.
+            since = max(int(state.views.selling.market_clock_ms[market]), self._asked_from(market, record.departs_ms))
+            p.flights.advanced_ms[flight] = since if since < record.departs_ms else 0
         sales.last_position[flight] = position
         sales.floor_cents[flight] = record.floor_cents
         sales.ceiling_cents[flight] = record.ceiling_cents
@@ -134,6 +142,13 @@ class PricingFold:
         sales.due[flight] = position  # solved by its first request, or when there is time
         touch(state.moved.flights, flight)
         touch(state.moved.markets, market)
+
+    def _asked_from(self, market: int, departs_ms: int) -> int:
+        """Event time before which nobody has asked for a flight of this market that leaves then; 0: not known."""
+        known = np.flatnonzero(self.state.views.pricing.markets.contexts[market])
+        if not len(known) or int(known[-1]) + 1 >= WINDOWS:
+            return 0
+        return max(0, departs_ms - int(WINDOW_DAYS[int(known[-1]) + 1] * DAY_MS))
 
     def _describe(self, flight: int, record: FlightUpsert) -> None:
         state = self.state
@@ -170,26 +185,38 @@ class PricingFold:
             view.counters[UNMATCHED] += 1
             return
         at_ms = record.at_ms
+        market = int(p.flights.market[flight])
+        if at_ms < int(view.market_clock_ms[market]) - DAY_MS:
+            view.market_clock_ms[market] = at_ms  # a past is played once more: the market's time begins again there
+        if p.flights.arrived[flight] == 0.0 and at_ms < p.flights.advanced_ms[flight]:
+            p.flights.advanced_ms[flight] = 0  # asked for before it was taken to be on sale
         self._advance(flight, at_ms)
         for_sale = record.fare_cents >= 0
         asked = hash64(",".join(f"{name}={value!r}" for name, value in sorted((record.features or {}).items())))
         repeated = for_sale and self._replaces(flight, asked, at_ms)
         given = self._features(record.features)
-        if self._learning:
-            market = int(p.flights.market[flight])
-            key_of_market = view.markets.key[market]
-            if quote_came(p, market, flight, key_of_market, self._seed, given, at_ms, not repeated):
-                view.counters[BREAKS] += 1
-                self._all_due(market, position)
+        flight_told(p, flight, given)
+        if self._asked(flight, given, at_ms, counts=not repeated):
+            all_due(state, market, position)
         view.counters[QUOTES if for_sale else NOT_SOLD] += 1
         number = self._remember(position, record, key, flight, asked, given)
         if for_sale:
             self._link(flight, number)
             view.sales.fare_cents[flight] = record.fare_cents
         if record.hold_until_ms:
-            seats_move(p, flight, at_ms, self._learning, False)
+            seats_move(p, flight, at_ms, self._learning, seats.closed(state, flight), False)
             seats.hold(state, flight, int(key), at_ms, record.hold_until_ms, position)
-        self._finish(flight, position)
+        after_record(state, flight, position)
+
+    def _asked(self, flight: int, given: np.ndarray[Any, Any], at_ms: int, *, counts: bool) -> bool:
+        """Learn that somebody asked (`counts`); whether the market was found to have broken away."""
+        view, p = self.state.views.selling, self.state.views.pricing
+        market = int(p.flights.market[flight])
+        if not self._learning:
+            return False
+        broke = bool(quote_came(p, market, flight, view.markets.key[market], self._seed, given, at_ms, counts))
+        view.counters[BREAKS] += broke
+        return broke
 
     def _remember(
         self, position: int, record: Quote, key: np.uint64, flight: int, asked: int, given: np.ndarray[Any, Any]
@@ -259,6 +286,20 @@ class PricingFold:
             outcome_known(p, flight, quotes.feature[row], int(quotes.at_ms[row]), fare, booked)
             touch(self.state.moved.markets, int(p.flights.market[flight]))
 
+    def _learn_late(self, row: int, was: int, *, booked: bool) -> None:
+        """What is said of a quote that was closed before: said is said."""
+        quotes, p = self.state.views.selling.quotes, self.state.views.pricing
+        flight, at_ms = int(quotes.flight[row]), int(quotes.at_ms[row])
+        if flight < 0 or int(quotes.fare_cents[row]) < 0 or not self._learning:
+            return
+        if was == REPEATED:  # both questions are answered, so two travellers asked
+            self._asked(flight, quotes.feature[row], at_ms, counts=True)
+        if was in (REPEATED, CLOSED_EARLY):
+            self._learn(row, booked=booked)
+        elif was in (SILENT, SAID_NO) and booked:
+            booked_after_all(p, flight, quotes.feature[row], at_ms, int(quotes.fare_cents[row]))
+            touch(self.state.moved.markets, int(p.flights.market[flight]))
+
     def _replaces(self, flight: int, asked: int, at_ms: int) -> bool:
         """Whether this is an open quote's traveller once more; that quote then teaches nothing."""
         quotes = self.state.views.selling.quotes
@@ -285,7 +326,7 @@ class PricingFold:
         if at_ms > before:
             view.market_clock_ms[market] = at_ms
             if at_ms // DAY_MS > before // DAY_MS:
-                self._all_due(market, int(view.sales.last_position[flight]) + 1)
+                all_due(state, market, int(view.sales.last_position[flight]) + 1)
         quotes = view.quotes
         for number in self._open(flight):
             if int(quotes.expires_ms[number % len(quotes.flight)]) < at_ms:
@@ -322,7 +363,7 @@ class PricingFold:
         flight = self._row(record.flight_id)
         booked = record.outcome == BOOKED
         if flight >= 0:
-            seats_move(p, flight, record.at_ms, self._learning, False)
+            seats_move(p, flight, record.at_ms, self._learning, seats.closed(state, flight), False)
             if booked:
                 seats.take(state, flight, int(key), record.at_ms, position)
             else:
@@ -341,15 +382,13 @@ class PricingFold:
             elif was == (selling.BOOKED if booked else SAID_NO):
                 counters[DUPLICATE] += 1
             else:
-                # Its question was asked again, or it counted as a "no" by its silence, or by mistake: said is said.
-                if was in (REPEATED, SILENT, CLOSED_EARLY) and (booked or was != SILENT):
-                    self._learn(row, booked=booked)
+                self._learn_late(row, was, booked=booked)
                 view.quotes.state[row] = selling.BOOKED if booked else SAID_NO
                 counters[APPLIED if was == REPEATED else LATE] += 1
             view.counters[BOOKINGS if booked else DECLINED] += 1
         if flight >= 0:
             self._advance(flight, record.at_ms)
-            self._finish(flight, position)
+            after_record(state, flight, position)
 
     def _cancellation(self, position: int, record: Cancellation) -> None:
         state = self.state
@@ -360,70 +399,12 @@ class PricingFold:
             counters[LATE] += 1
             return
         if seats.claim_row(state, hash64(record.quote_id)) >= 0:
-            seats_move(state.views.pricing, flight, record.at_ms, self._learning, True)
+            closed = seats.closed(state, flight)
+            seats_move(state.views.pricing, flight, record.at_ms, self._learning, closed, True)
         if seats.give_back(state, flight, hash64(record.quote_id), record.at_ms, position):
             counters[APPLIED] += 1
             state.views.selling.counters[CANCELLED] += 1
         else:
             counters[DUPLICATE] += 1
         self._advance(flight, record.at_ms)
-        self._finish(flight, position)
-
-    # Tables ---------------------------------------------------------------------------------------------------------
-
-    def _all_due(self, market: int, position: int) -> None:
-        """Every flight of the market that has not left is to be solved again."""
-        state = self.state
-        sales, flights, count = state.views.selling.sales, state.views.pricing.flights, state.count("flights")
-        clock = int(state.views.selling.market_clock_ms[market])
-        waiting = (flights.market[:count] == market) & (flights.departs_ms[:count] > clock) & (sales.due[:count] == 0)
-        sales.due[:count][waiting] = max(1, position)
-
-    def _finish(self, flight: int, position: int) -> None:
-        """After a record about a flight: solve its table, or that of the flight that has waited longest."""
-        state = self.state
-        view, p = state.views.selling, state.views.pricing
-        view.sales.last_position[flight] = position
-        touch(state.moved.flights, flight)
-        market = int(p.flights.market[flight])
-        touch(state.moved.markets, market)
-        pause_ms = self._settings.solve_pause_s * 1_000
-        fresh = (
-            p.markets.dispersion[market, 3] - view.sales.solved_outcomes[flight] < self._settings.solve_outcomes
-            or view.market_clock_ms[market] - p.flights.solved_ms[flight] < pause_ms
-        )
-        moved = abs(int(p.flights.solved_seats[flight]) - int(p.flights.seats_left[flight]))
-        if view.sales.due[flight] == 0 and fresh and moved < max(2, int(p.flights.capacity[flight]) // 20):
-            self._solve_next()
-        else:
-            self._solve(flight)
-
-    def _solve_next(self) -> bool:
-        """Solve the flight whose table has been due for the longest time; False where none is."""
-        count = self.state.count("flights")
-        due = self.state.views.selling.sales.due[:count]
-        waiting = np.flatnonzero(due)
-        if not len(waiting):
-            return False
-        self._solve(int(waiting[np.argmin(due[waiting])]))
-        return True
-
-    def _solve(self, flight: int) -> None:
-        state = self.state
-        view, p = state.views.selling, state.views.pricing
-        market = int(p.flights.market[flight])
-        # A flight that was never asked for has no time of its own yet: its market's.
-        at_ms = max(int(view.market_clock_ms[market]), int(view.sales.clock_ms[flight]))
-        view.sales.due[flight] = 0
-        if at_ms == 0 or at_ms >= int(p.flights.departs_ms[flight]):
-            return
-        solve(p, flight, at_ms, self._learning)
-        view.sales.solved_outcomes[flight] = p.markets.dispersion[market, 3]
-        view.counters[SOLVED] += 1
-        touch(state.moved.flights, flight)
-        touch(state.moved.markets, market)
-
-
-def waiting_flights(state: "State") -> int:
-    """How many tables are due."""
-    return int(np.count_nonzero(state.views.selling.sales.due[: state.count("flights")]))
+        after_record(state, flight, position)

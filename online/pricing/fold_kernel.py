@@ -3,13 +3,21 @@
 import numpy as np
 from numba import njit
 
-from online.pricing.arrivals import advance_flight, observe_cancellation, observe_request
+from online.pricing.arrivals import advance_flight, observe_cancellation, observe_request, pass_closed
 from online.pricing.demand import days_between
 from online.pricing.features import overlay
-from online.pricing.layout import Pricing
-from online.pricing.posterior import observe_outcome, roll_market
+from online.pricing.layout import FEATURES_MAX, Pricing
+from online.pricing.posterior import observe_booked_after_all, observe_outcome, roll_market
 from online.pricing.program import solve_flight
 from online.tables import Array
+
+
+@njit(cache=True)
+def flight_told(p: Pricing, flight: int, given: Array) -> None:
+    """What the log knew as a flight's own, and moves how many ask, is the flight's where only a request tells it."""
+    for j in range(FEATURES_MAX):
+        if p.features.arrival_weight[j] != 0.0 and given[j] == given[j]:
+            p.flights.feature[flight, j] = given[j]
 
 
 @njit(cache=True)
@@ -35,22 +43,34 @@ def outcome_known(p: Pricing, flight: int, given: Array, asked_ms: int, fare_cen
 
 
 @njit(cache=True)
-def seats_move(p: Pricing, flight: int, at_ms: int, learning: bool, given_back: bool) -> None:
-    """Count seat-days up to now, before seats change. Frozen, time passes and says nothing."""
+def booked_after_all(p: Pricing, flight: int, given: Array, asked_ms: int, fare_cents: int) -> None:
+    """A traveller who counted as a "no" has booked."""
+    overlay(p, flight, given)
+    days = days_between(asked_ms, p.flights.departs_ms[flight])
+    observe_booked_after_all(p, p.flights.market[flight], flight, days, float(fare_cents))
+
+
+@njit(cache=True)
+def seats_move(p: Pricing, flight: int, at_ms: int, learning: bool, closed: bool, given_back: bool) -> None:
+    """Count seat-days up to now, before seats change. Frozen, time passes and says nothing; `closed`: the flight was
+    sold out, and nobody asks for such."""
     if not learning:
         p.flights.advanced_ms[flight] = max(p.flights.advanced_ms[flight], at_ms)
-    elif given_back:
+    elif closed:
+        pass_closed(p, flight, at_ms)
+    if learning and given_back:
         observe_cancellation(p, p.flights.market[flight], flight, at_ms)
-    else:
+    elif learning:
         advance_flight(p, flight, at_ms)
 
 
 @njit(cache=True)
 def solve(p: Pricing, flight: int, at_ms: int, learning: bool) -> None:
-    """The flight's table, new. Frozen, the time that has passed says nothing about arrivals."""
-    begun = p.flights.advanced_ms[flight] > 0
-    if not learning:
+    """The flight's table, new. Frozen, the time that has passed says nothing about arrivals, of a flight on sale.
+
+    Learning, that time is counted by the flight's next record, not here: with the silence up to now counted in every
+    table, sellers on the routes of seeds 101 to 103 took 0.2 to 0.6 points less.
+    """
+    if not learning and p.flights.advanced_ms[flight] > 0:
         p.flights.advanced_ms[flight] = max(p.flights.advanced_ms[flight], at_ms)
     solve_flight(p, flight, at_ms)
-    if not begun:
-        p.flights.advanced_ms[flight] = 0  # not on sale yet, as far as anybody knows

@@ -9,7 +9,17 @@ from online.chance import hash64
 from online.fifo import find
 from online.pricing.listing import FlightLine, flight_seen, flights_listed, newest_quotes
 from online.pricing.outlook import FlightSeen, look_ahead, sensitivity, warm
-from online.pricing.quote import About, Fare, FareDecider, FlightUnknown, Request, RulesInForce, about_flight, recorded
+from online.pricing.quote import (
+    About,
+    Fare,
+    FareDecider,
+    FlightUnknown,
+    Request,
+    RulesInForce,
+    about_flight,
+    flight_row,
+    recorded,
+)
 from online.pricing.records import Quote
 from online.pricing.rules import Rule, RulesChange, RuleSet, changed
 from online.pricing.selling import COUNTERS
@@ -119,6 +129,16 @@ class LivePricing:
             if row < 0:
                 raise FlightUnknown(flight_id)
             return about_flight(views.selling, row)
+
+        return self._read(read)
+
+    def clock_ms(self, flight_id: str) -> int:
+        """The event time that a flight and its market have reached; 0 before any request. Raises FlightUnknown."""
+
+        def read(views: Views) -> int:
+            row = flight_row(views.selling, flight_id)
+            market = int(views.pricing.flights.market[row])
+            return max(int(views.selling.sales.clock_ms[row]), int(views.selling.market_clock_ms[market]))
 
         return self._read(read)
 

@@ -46,5 +46,9 @@ def market_row(state: "State", market: str, floor_cents: int, ceiling_cents: int
 
 
 def feature_names(artifact: Artifact | None) -> tuple[str, ...] | None:
-    """The features that an artifact was trained with; None without one: then any name may come."""
-    return tuple(feature["name"] for feature in artifact.manifest["features"]) if artifact else None
+    """The features that an artifact's log named, those that never varied there too. None: any name may come, without an
+    artifact or after a log that named none; it is watched and used as one without a past."""
+    if artifact is None:
+        return None
+    known = [feature["name"] for feature in artifact.manifest["features"]]
+    return tuple(artifact.manifest.get("declared", known)) or None

@@ -159,6 +159,28 @@ def observe_outcome(p: Pricing, market: int, flight: int, days: float, fare_cent
 
 
 @njit(cache=True)
+def observe_booked_after_all(p: Pricing, market: int, flight: int, days: float, fare_cents: float) -> None:
+    """What was learned as a "no" was a "yes"; arguments as of observe_outcome.
+
+    The likelihood pi / (1 - pi) of the one over the other is e to the logit, and the logit is a line along its
+    gradient g: the Gaussian's mean moves by S g, and it is as sure as before.
+    """
+    m = p.markets
+    set_input(p, market, flight, days)
+    ratio = fare_cents / m.reference_cents[market] - 1.0
+    slope = p.scratch.slope
+    logit_gradient(p.trunk, m.mean[market], p.scratch.input, ratio, slope)
+    m.drift[market, 0] += 1.0
+    for i in range(DIMENSION):
+        s = 0.0
+        for j in range(DIMENSION):
+            s += m.covariance[market, i, j] * slope[j]
+        p.scratch.spread[i] = s
+    for i in range(DIMENSION):
+        m.mean[market, i] += p.scratch.spread[i]
+
+
+@njit(cache=True)
 def fade(precision: Array, floor: Array, keep: float) -> None:
     """Forget towards the floor, never below it."""
     n = precision.shape[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from online.pricing.selling import BEYOND, GIVEN_BACK, GONE, HELD, TAKEN
+from online.pricing.selling import BEYOND, GIVEN_BACK, GONE, HELD, NOT_SOLD, TAKEN
 from online.rows import add_row, find_row, reindex_rows, room
 
 if TYPE_CHECKING:
@@ -20,6 +20,12 @@ def seats_left(state: "State", flight: int) -> int:
     sales = state.views.selling.sales
     capacity = int(state.views.pricing.flights.capacity[flight])
     return capacity - int(sales.taken[flight]) - int(sales.held[flight])
+
+
+def closed(state: "State", flight: int) -> bool:
+    """Whether silence is no sign: the flight is sold out, and nobody here has ever asked for such a one."""
+    left = int(state.views.pricing.flights.seats_left[flight])
+    return left < 1 and int(state.views.selling.counters[NOT_SOLD]) == 0
 
 
 def claim_row(state: "State", key: int) -> int:

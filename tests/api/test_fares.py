@@ -9,6 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from online.archive import open_log
+from online.pricing.records import Cancellation
+from online.records import decode
 from tests.api.conftest import Running, eventually
 
 PROBLEM = "application/problem+json"
@@ -89,6 +92,21 @@ def test_a_flight_is_quoted_booked_and_cancelled_at_simulated_dates(fares: Runni
     bare = fares.client.post(f"/v1/bookings/{booking}/cancel")
     assert bare.json() == cancelled.json()  # said again, answered as the first time
     assert_problem(answer(fares, found["quote_id"]), 409, "outcome_conflict")
+
+
+def test_a_cancellation_without_a_time_happens_where_the_played_dates_have_come_to(fares: Running) -> None:
+    flight(fares, "a-late", market="ZRH-OPO")
+    booking = answer(fares, quoted(fares, "a-late")["quote_id"]).json()["booking_id"]
+    later = quoted(fares, "a-late", asked_at="2027-05-20T12:00:00Z")
+    said = answer(fares, later["quote_id"], "declined").json()
+    assert eventually(lambda: learned(fares, said["position"]))
+    given_back = fares.client.post(f"/v1/bookings/{booking}/cancel")
+    assert given_back.status_code == 200, given_back.text
+    reader = open_log(fares.address["log_url"], fares.home)
+    record = decode(reader.entry(given_back.json()["position"]) or b"")
+    reader.close()
+    assert isinstance(record, Cancellation)
+    assert 0 <= record.at_ms - 1_810_814_400_000 < 60_000  # 20 May 2027, noon
 
 
 def test_a_declined_quote_frees_what_it_held(fares: Running) -> None:

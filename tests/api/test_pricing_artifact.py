@@ -46,3 +46,19 @@ def test_a_market_is_played_over_http_from_its_booking_log(
     verified = CliRunner().invoke(cli(), ["verify", "--home", str(service.home), "--json"])
     assert verified.exit_code == 0, verified.output
     assert '"identical": true' in verified.output
+
+
+def test_a_market_is_played_over_http_after_a_log_without_rows(
+    tmp_path: Path, start_service: Callable[..., Running]
+) -> None:
+    """No history at all: the features that requests bring are accepted, watched and used, not refused."""
+    file, out = tmp_path / "bookings.csv", tmp_path / "artifact"
+    file.write_text("")
+    arguments = ["pretrain", "pricing", "--bookings", str(file), "--out", str(out), "--json"]
+    assert CliRunner().invoke(cli(), arguments).exit_code == 0
+    service = start_service("home", "--artifact", str(out))
+    seller = ServiceSeller(service.address["url"])
+    takings = play(draw_market(routes=draw_routes(1, 5), flights_per_route=2, seed=6, calendar_days=8), seller)
+    seller.close()
+    assert takings.revenue_cents.min() > 0
+    assert seller.sources["model"] > 0.8 * seller.sources.total() > 40

@@ -16,6 +16,7 @@ from online.pricing.arrays import artifact_markets, load_artifact, load_markets,
 from online.pricing.demand import logit_gradient, set_input
 from online.pricing.features import overlay
 from online.pricing.layout import DAY_MS, DIMENSION, FEATURES_MAX, INPUTS, PRICING_COLUMNS
+from online.pricing.markets import feature_names
 from online.pricing.prior import published_deviation, published_mean
 from online.pricing.settings import Settings
 from online.tables import allocate
@@ -190,6 +191,25 @@ def test_personal_data_and_too_many_features_are_refused(tmp_path):
     path.write_text(f"{HEAD},{','.join(f'feature_{i}' for i in range(many))}\n{row}{',1' * many}\n")
     with pytest.raises(TooManyFeatures, match="at most 12"):
         pretrain_pricing(path, tmp_path / "a", device="cpu", quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "allowed"),
+    [
+        (HEAD + ",feature_stay,feature_peak", "F,M,2026-03-01,2026-02-01,9900,0,20,50,1,0", ("peak", "stay")),
+        (HEAD + ",feature_stay", "", ("stay",)),
+        (HEAD, "", None),
+        ("", "", None),
+    ],
+    ids=["never varied", "a header alone", "no feature columns", "an empty file"],
+)
+def test_features_that_a_log_names_are_allowed_live_whatever_it_says_of_them(tmp_path, head, row, allowed):
+    path = tmp_path / "bookings.csv"
+    path.write_text(f"{head}\n{row}\n" if row else head)
+    artifact = pretrain_pricing(path, tmp_path / "a", device="cpu", quiet=True)
+    assert feature_names(read_artifact(tmp_path / "a")) == allowed
+    assert artifact.manifest["features"] == []  # nothing to scale them by: they are watched
+    assert feature_names(None) is None
 
 
 def test_scores_know_a_calibrated_model():

@@ -28,6 +28,7 @@ from online.pricing.rules import (
     rule_problem,
     step_cents,
 )
+from online.pricing.solving import solve_next
 from online.records import Begin
 from online.settings import Settings, settings_text
 from online.state import State
@@ -184,7 +185,7 @@ def one_flight() -> State:
     ]
     Fold(state).entries(enumerate(records, start=1))
     state.views.selling.market_clock_ms[0] = NOW_MS
-    Fold(state)._pricing._solve(0)
+    assert solve_next(state)
     return state
 
 

@@ -130,3 +130,35 @@ def test_seats_that_were_sold_stay_sold_whatever_is_rolled_back(
     assert sale.counted() == (SEATS, SEATS)
     sale.quote("e")
     assert sale.book("e") == "none_left"
+
+
+def seats_shown(learner: Learner) -> int:
+    return int(learner.state.views.pricing.flights.seats_left[0])
+
+
+def test_seats_shown_after_an_act_on_the_past_are_its_lineages_and_the_servers_count_decides(
+    sale: Sale, tmp_path: Path
+) -> None:
+    """What is left behind is no part of the state, seats included: a fare may be named that nobody can book, never a
+    seat sold twice. Undoing the act shows the seats as they are."""
+    sold_out = sale.act(SOLD_FROM - 1) - 1
+    learner = restarted(sale, tmp_path)
+    assert (seats_shown(learner), sale.counted()) == (SEATS, (SEATS, SEATS))
+    assert sale.give_back("a") == "granted", "its traveller has a booking, whatever is learned from it"
+    learner.catch_up()
+    assert (seats_shown(learner), sale.counted()) == (SEATS, (SEATS - 1, SEATS))
+    sale.quote("d")
+    assert sale.book("d") == "granted"
+    learner.catch_up()
+    assert (seats_shown(learner), sale.counted()) == (SEATS - 1, (SEATS, SEATS))
+    sale.act(sold_out)
+    assert (seats_shown(restarted(sale, tmp_path)), sale.counted()) == (0, (SEATS, SEATS))
+
+
+def test_cancellations_that_were_left_behind_are_too_few_seats_and_never_too_many(sale: Sale, tmp_path: Path) -> None:
+    before = sale.act(0, Cut(events=("nobody",)))  # changes nothing: a place to go back to, behind the bookings
+    assert sale.give_back("b") == "granted"
+    sale.act(before)
+    learner = restarted(sale, tmp_path)
+    assert (seats_shown(learner), sale.counted()) == (0, (SEATS - 1, SEATS))
+    assert sale.book("c") == "again"
