@@ -14,8 +14,8 @@ from benchmarks.peers.stream import Peer, Size, Stream, hits, shifted, walk
 from online.interactions import Interactions
 from simulations.protocol import Ties
 
-ROWS = 100_000  # of the stretch
-LEARNED = 300_000  # rows before it
+ROWS = 50_000  # of the stretch
+LEARNED = 200_000  # rows before it
 RANKED = 2_000  # events of it
 
 
