@@ -171,7 +171,12 @@ def main() -> None:
     results = options.out / "results.json"
     if options.keep and results.exists():
         before = json.loads(results.read_text("utf-8"))
-        report["peers"] = before["peers"] if before["protocol"] == report["protocol"] else {}
+        if before["protocol"] == report["protocol"]:
+            report["peers"] = before["peers"]
+            row, found = read_ranks(options.out / "ranks.parquet")
+            for name in before["peers"]:
+                ranks[name] = np.full(len(user), NOT_SCORED)
+                ranks[name][row] = found[name]
     for recipe in recipes(sets, refresh_s=options.refresh_every):
         if options.only not in recipe.name or recipe.name in report["peers"]:
             continue
@@ -183,8 +188,8 @@ def main() -> None:
         versus = compared(mine, walked.ranked.rank, user)
         report["peers"][recipe.name] = {**figures, "perennial_less_it": versus, **about}
         print(line(recipe.name, figures, versus), flush=True)
+        write_ranks(options.out / "ranks.parquet", stream.source, first, ranks)
         results.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    write_ranks(options.out / "ranks.parquet", stream.source, first, ranks)
     print(
         "Intervals: 95 %, 2,000 draws of users. Settings: one after the other on the last tenth of the batch part\n"
         f"(HR@10 of about 2,000 events); those chosen stand in {options.out}/results.json, ranks per event beside it."
