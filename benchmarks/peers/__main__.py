@@ -84,9 +84,14 @@ def compared(mine: np.ndarray, theirs: np.ndarray, user: np.ndarray) -> dict[str
     return differences
 
 
-def run_peer(recipe: Recipe, stream: Stream, options: argparse.Namespace) -> tuple[Walked, dict[str, Any]]:
+def run_peer(
+    recipe: Recipe, stream: Stream, options: argparse.Namespace, after: dict[str, Any]
+) -> tuple[Walked, dict[str, Any]]:
+    """after: the settings of the recipe that this one starts from."""
     started = time.process_time()
-    settings, tries = ({}, []) if options.untuned else tuned(recipe, stream.source, stream.first, ties=options.ties)
+    settings, tries = dict(after), []
+    if not options.untuned:
+        settings, tries = tuned(recipe, stream.source, stream.first, ties=options.ties, after=after)
     tuning_s = time.process_time() - started
     learn_from = max(0, stream.first - recipe.learned) if recipe.learned else 0
     peer = recipe.peer(stream.size, **settings)
@@ -180,7 +185,8 @@ def main() -> None:
     for recipe in recipes(sets, refresh_s=options.refresh_every):
         if options.only not in recipe.name or recipe.name in report["peers"]:
             continue
-        walked, about = run_peer(recipe, stream, options)
+        after = report["peers"].get(recipe.after, {}).get("settings", {})
+        walked, about = run_peer(recipe, stream, options, after)
         ranks[recipe.name] = walked.ranked.rank
         figures = figures_of(walked.ranked.rank, parts)
         spread = walked.ranked.figures({}, catalogue)

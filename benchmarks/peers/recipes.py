@@ -14,6 +14,7 @@ from benchmarks.peers.tuning import Recipe
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 HALF_LIVES = {
+    "2 min": 2 * MINUTE,
     "5 min": 5 * MINUTE,
     "20 min": 20 * MINUTE,
     "1 h": HOUR,
@@ -49,16 +50,17 @@ def recipes(sets: set[str], *, refresh_s: float) -> Iterator[Recipe]:
             start = {"history": 1, "window": 3} if directed else {}
             yield Recipe(name=name, make=make, start=start, tried=tried)
             beside = {
-                "popularity_half_life_s": (20 * MINUTE, HOUR, 3 * HOUR, 7 * DAY),
-                "popularity": (0.03, 0.1, 1.0, 3.0),
+                "popularity_half_life_s": (5 * MINUTE, 20 * MINUTE, 3 * HOUR, 7 * DAY),
+                "popularity": (0.03, 0.1, 1.0, 3.0, 10.0),
+                "history": (1, 3, 10),
             }
-            start = {**start, "popularity": 0.3, "popularity_half_life_s": HOUR}
-            yield Recipe(name=f"{name} + popularity", make=make, start=start, tried={**tried, **beside})
+            start = {"popularity": 0.3, "popularity_half_life_s": HOUR}
+            yield Recipe(name=f"{name} + popularity", make=make, start=start, tried=beside, after=name, rounds=2)
     if "factors" in sets:
-        rates = {"rate": (0.01, 0.02, 0.05, 0.1), "penalty": (0.001, 0.01, 0.05), "factors": (32, 128)}
+        rates = {"rate": (0.01, 0.02, 0.1, 0.2), "penalty": (0.001, 0.01, 0.05), "factors": (32, 128)}
         yield Recipe(name="ISGD", make=Factors, tried=rates)
         yield Recipe(
-            name="ISGD + negatives", make=Factors, start={"negatives": 5}, tried={**rates, "negatives": (1, 10, 20)}
+            name="ISGD + negatives", make=Factors, start={"negatives": 5}, tried={**rates, "negatives": (1, 10, 20, 40)}
         )
     if "implicit" in sets:
         for model, tried in (

@@ -27,6 +27,8 @@ class Recipe:
     make: Callable[..., Peer]
     start: Mapping[str, Any] = field(default_factory=dict)
     tried: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    after: str = ""  # the recipe whose chosen settings it starts from
+    rounds: int = 1  # how often all settings are gone through
     at_most: int = 0  # events ranked in the run
     learned: int = 0  # rows of the batch part learned before the run, the newest; 0 is all
     slow: bool = False  # tuned on a tenth of what others are
@@ -35,9 +37,11 @@ class Recipe:
         return self.make(size, **{**self.start, **settings})
 
 
-def tuned(recipe: Recipe, source: Interactions, first: int, *, ties: Ties) -> tuple[dict[str, Any], list[Any]]:
-    """-> the settings chosen, and what was tried: (settings, HR@10)"""
-    chosen: dict[str, Any] = dict(recipe.start)
+def tuned(
+    recipe: Recipe, source: Interactions, first: int, *, ties: Ties, after: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], list[Any]]:
+    """-> the settings chosen, and what was tried: (settings, HR@10); after: settings that another recipe chose"""
+    chosen: dict[str, Any] = {**(after or {}), **recipe.start}
     if not recipe.tried:
         return chosen, []
     bound = 10 if recipe.slow else 1
@@ -60,7 +64,7 @@ def tuned(recipe: Recipe, source: Interactions, first: int, *, ties: Ties) -> tu
         return known[key]
 
     best = found(chosen)
-    for name, values in recipe.tried.items():
+    for name, values in [*recipe.tried.items()] * recipe.rounds:
         for value in values:
             candidate = {**chosen, name: value}
             here = found(candidate)
