@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--interactions", type=Path)
     parser.add_argument("--artifact", type=Path, help="of the batch part alone")
     parser.add_argument("--stream-from", help="2017-10-09, or Unix time; the last fifth without")
+    parser.add_argument("--until", help="where it ends, for a shorter look")
     parser.add_argument("--score-every", type=int, default=1)
     parser.add_argument("--part", choices=("ladder", "lag"), default="ladder")
     parser.add_argument("--hand-over", type=float, default=300.0, help="seconds of event time, for the ladder")
@@ -81,7 +82,8 @@ def main() -> None:
     if options.interactions is None:
         print("no --interactions FILE: nothing to climb on")
         return
-    source = read_interactions(options.interactions)
+    until_ms = parse_time_ms(options.until) if options.until else None
+    source = read_interactions(options.interactions, until_ms=until_ms)
     from_ms = parse_time_ms(options.stream_from) if options.stream_from else None
     first = stream_start(source, pretrain_share=0.8, stream_from_ms=from_ms)
     source = in_groups(source, first)
