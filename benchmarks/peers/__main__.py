@@ -32,6 +32,7 @@ from simulations.ranking import NOT_SCORED
 from simulations.ranks import read_ranks, write_ranks
 
 OURS = "perennial"
+SLICES = ("new_users", "new_items", "burst_starts")  # shown, and compared by themselves
 BURST_MS = 30 * 60_000  # a pause this long begins a burst
 
 
@@ -74,13 +75,19 @@ def bursts(source: Interactions, first: int) -> np.ndarray:
     return result[first:]
 
 
-def compared(mine: np.ndarray, theirs: np.ndarray, user: np.ndarray) -> dict[str, list[float]]:
-    """Ours less theirs on the events that both ranked: mean and 95 % interval."""
+def compared(
+    mine: np.ndarray, theirs: np.ndarray, user: np.ndarray, parts: dict[str, np.ndarray]
+) -> dict[str, list[float]]:
+    """Ours less theirs on the events that both ranked, and HR@10 of some slices: mean and 95 % interval."""
     both = (mine != NOT_SCORED) & (theirs != NOT_SCORED)
     differences = {}
-    for name, one in (("hr@10", hits), ("ndcg@10", gains)):
-        difference = one(mine[both]) - one(theirs[both])
-        differences[name] = [round(value, 4) for value in paired_interval(difference, user[both])]
+    for name, one, mask in (
+        ("hr@10", hits, both),
+        ("ndcg@10", gains, both),
+        *((f"hr@10 {part}", hits, both & parts[part]) for part in SLICES if (both & parts[part]).any()),
+    ):
+        difference = one(mine[mask]) - one(theirs[mask])
+        differences[name] = [round(value, 4) for value in paired_interval(difference, user[mask])]
     return differences
 
 
@@ -112,7 +119,7 @@ def line(name: str, figures: dict[str, Any], versus: dict[str, list[float]] | No
     whole = figures["all"]
     cells = [f"{whole['hr@10']:.4f}", f"{whole['ndcg@10']:.4f}", f"{whole['mrr']:.4f}"]
     cells += [f"{figures['coverage']:.3f}", f"{figures['gini']:.3f}"] if "coverage" in figures else ["", ""]
-    for part in ("new_users", "new_items", "burst_starts"):
+    for part in SLICES:
         here = figures[part]["hr@10"]
         cells.append("" if here is None else f"{here:.4f}")
     ahead = "" if versus is None else "{:+.4f} [{:+.4f}, {:+.4f}]".format(*versus["hr@10"])
@@ -171,7 +178,7 @@ def main() -> None:
     for variant, figures in report["perennial"].items():
         name = OURS if variant == "continued" else f"{OURS}, {variant}"
         if variant != "continued":
-            figures["continued_less_it"] = compared(mine, ranks[name], user)
+            figures["continued_less_it"] = compared(mine, ranks[name], user, parts)
         print(line(name, figures, figures.get("continued_less_it")), flush=True)
     results = options.out / "results.json"
     if options.keep and results.exists():
@@ -182,6 +189,7 @@ def main() -> None:
             for name in before["peers"]:
                 ranks[name] = np.full(len(user), NOT_SCORED)
                 ranks[name][row] = found[name]
+                report["peers"][name]["perennial_less_it"] = compared(mine, ranks[name], user, parts)
     for recipe in recipes(sets, refresh_s=options.refresh_every):
         if options.only not in recipe.name or recipe.name in report["peers"]:
             continue
@@ -191,7 +199,7 @@ def main() -> None:
         figures = figures_of(walked.ranked.rank, parts)
         spread = walked.ranked.figures({}, catalogue)
         figures |= {"coverage": spread["coverage"], "gini": spread["gini"]} if not recipe.at_most else {}
-        versus = compared(mine, walked.ranked.rank, user)
+        versus = compared(mine, walked.ranked.rank, user, parts)
         report["peers"][recipe.name] = {**figures, "perennial_less_it": versus, **about}
         print(line(recipe.name, figures, versus), flush=True)
         write_ranks(options.out / "ranks.parquet", stream.source, first, ranks)

@@ -51,7 +51,7 @@ def recipes(sets: set[str], *, refresh_s: float) -> Iterator[Recipe]:
             yield Recipe(name=name, make=make, start=start, tried=tried)
             beside = {
                 "popularity_half_life_s": (5 * MINUTE, 20 * MINUTE, 3 * HOUR, 7 * DAY),
-                "popularity": (0.03, 0.1, 1.0, 3.0, 10.0),
+                "popularity": (0.003, 0.03, 0.1, 1.0, 3.0, 10.0),
                 "history": (1, 3, 10),
             }
             start = {"popularity": 0.3, "popularity_half_life_s": HOUR}
