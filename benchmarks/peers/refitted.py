@@ -6,6 +6,7 @@ of it, ALS solves for the user anew (fold-in), BPR answers as of the fit.
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from typing import Any
 
@@ -61,9 +62,10 @@ class Refitted:
         self.fitted = int(item.max()) + 1
         shape = (int(user.max()) + 1, self.fitted)
         self.model = self._new()
-        self.model.fit(
-            sparse.csr_matrix((np.ones(len(user), np.float32), (user, item)), shape=shape), show_progress=False
-        )
+        taken = sparse.csr_matrix((np.ones(len(user), np.float32), (user, item)), shape=shape)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Method expects CSR input")  # its own weighting hands it on so
+            self.model.fit(taken, show_progress=False)
         self.fitted_ms, self.fits = at_ms, self.fits + 1
 
     def _new(self) -> Any:

@@ -56,7 +56,6 @@ class Witness:
         self.asked.append((len(self.learned), user))
 
 
-@pytest.mark.filterwarnings("ignore:Method expects CSR input")  # implicit's own weighting hands it on so
 @pytest.mark.parametrize("name", SETS)
 def test_every_peer_of_a_set_goes_through_a_stream_and_can_be_tuned(tmp_path, name):
     if name in NEEDS:
