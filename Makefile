@@ -54,11 +54,15 @@ docs: $(STAMP)  ## the reference of calls, commands, errors, metrics and setting
 bench: $(VENV)/.installed-bench  ## every measurement of benchmarks/, one after the other; peers too with INTERACTIONS=FILE
 	@for script in benchmarks/*.py; do \
 	  echo "== $$script"; \
-	  $(BIN)/python "$$script" $(if $(INTERACTIONS),$$(test "$$script" = benchmarks/peers.py && echo --interactions $(INTERACTIONS))); \
+	  $(BIN)/python "$$script"; \
+	done
+	@for part in peers peers.ladder; do \
+	  echo "== benchmarks.$$part"; \
+	  $(BIN)/python -m benchmarks.$$part $(if $(INTERACTIONS),--interactions $(INTERACTIONS)); \
 	done
 
-$(VENV)/.installed-bench: $(STAMP)
-	$(BIN)/python -m pip install --quiet --no-build-isolation --config-settings editable_mode=compat -e '.[bench]'
+$(VENV)/.installed-bench: $(STAMP) benchmarks/peers/requirements.txt
+	$(BIN)/python -m pip install --quiet -r benchmarks/peers/requirements.txt
 	@touch $@
 
 oversell: $(STAMP)  ## 300 crowds on few seats, with crashes: none sold twice, none lost

@@ -114,6 +114,7 @@ def replay_recommendation(
     ] = 0,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Rank what the user took already, too.")] = False,
     ties: Annotated[Ties, typer.Option(help="Events of one user at one timestamp.")] = Ties.TOGETHER,
+    results: Annotated[Path | None, typer.Option(help="Write every scored event's rank to this Parquet file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Test, then learn, over the later events: the frozen model against the one that goes on learning.
@@ -137,6 +138,7 @@ def replay_recommendation(
             refresh_every_s=refresh_every,
             include_seen=include_seen,
             ties=ties.value,
+            results=results,
         )
     except (NothingToReplay, InteractionsMalformed, ArtifactUnsuitable) as error:
         refuse(str(error), USAGE)

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from online.state import State
 from simulations.progress import Bar
 from simulations.protocol import Protocol, Ties, in_groups, slices, stream_start
 from simulations.ranking import Ranked
+from simulations.ranks import write_ranks
 from simulations.stream import Runner
 
 
@@ -50,11 +53,13 @@ def replay_recommendation(
     ties: Ties = "together",
     variants: tuple[str, ...] = ("frozen", "frozen+state", "continued"),
     settings: RecommendationSettings | None = None,
+    results: Path | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """The object that CONTRACT names, and per variant how the figures were come by.
 
     Without an artifact the batch part is trained on first, for as long as `pretrain` would take by itself.
+    results: a Parquet file to write, with the rank of every scored event (`simulations/ranks.py`).
     Raises NothingToReplay, InteractionsMalformed, ArtifactMissing, ArtifactCorrupt, ArtifactUnsuitable.
     """
     source = read_interactions(Path(interactions))
@@ -74,6 +79,7 @@ def replay_recommendation(
         ties=ties,
         variants=variants,
         settings=settings,
+        results=results,
         quiet=quiet,
     )
 
@@ -97,71 +103,35 @@ def replay_stream(
     ties: Ties = "together",
     variants: tuple[str, ...] = ("frozen", "frozen+state", "continued"),
     settings: RecommendationSettings | None = None,
+    results: Path | None = None,
     quiet: bool = True,
 ) -> dict[str, Any]:
     """As `replay_recommendation`, over interactions that were read; rows from `first` on are the stream."""
     source = in_groups(source, first)
     protocol = Protocol.of(source, first, score_every=score_every, together=ties == "together", seen=include_seen)
-    chosen = import_settings(source, settings or RecommendationSettings(), seed=seed)
-    feed = Feed(source, chosen)
     bar = Bar(quiet)
-
-    # The batch: users' states out of it in any case, parameters where the artifact does not bring them. What trained
-    # the backbone flatters it, so its taste has no part in learning the mixing weights there.
-    flattered = msgspec.structs.replace(
-        chosen, recommendation=msgspec.structs.replace(chosen.recommendation, mixes_taste=False)
-    )
-    warmed = State(flattered, artifact, known_users=False)
-    batch = Fold(warmed)
-    learned = artifact is not None and any(name.startswith("learners.") for name in artifact.tensors)
-    if learned:
-        _act(batch, "freeze")
-    begun = min(LENGTH, first)  # the first micro-batch compiles the kernels; the rest tells how fast the fold is
-    fold_interactions(batch, feed, 0, begun)
-    started = time.perf_counter()
-    fold_interactions(batch, feed, begun, first, report=bar.of("batch"))
-    fold_seconds = time.perf_counter() - started
-    if learned:
-        _act(batch, "resume")
-    warmed.settings = chosen
-    warmed.rebind()
-    users_then = None
-    if "frozen" in variants:
-        users = warmed.views.learners.users
-        users_then = users._replace(
-            **{name: getattr(users, name).copy() for name in UserArrays._fields if name != "hidden"}
-        )
-
+    past = lived_batch(source, first, artifact, seed=seed, settings=settings, report=bar.of("batch"))
     ranks: dict[str, Ranked] = {}
     seconds = dict.fromkeys(variants, 0.0)
     digest = ""
     if "frozen" in variants or "frozen+state" in variants:
-        still = _copy(warmed, chosen, artifact) if "continued" in variants else warmed
-        _act(Fold(still), "freeze")
-        runner = Runner(still, feed, protocol, users_then=users_then)
-        took = runner.run(first, len(source), bar.of("frozen"))
-        seconds["frozen+state"] = took
-        ranks["frozen+state"] = runner.followed
-        ranks["frozen"] = runner.frozen
-        digest = still.digest()
-        del still, runner
+        state = past.again() if "continued" in variants else past.state
+        ranks["frozen"], ranks["frozen+state"], seconds["frozen+state"] = past.frozen(
+            state, protocol, both="frozen" in variants, report=bar.of("frozen")
+        )
+        digest = state.digest()
+        del state
     if "continued" in variants:
-        if refresh_every_s > 0:
-            served = _copy(warmed, chosen, artifact)
-            _act(Fold(served), "freeze")
-            runner = Runner(served, feed, protocol)
-            seconds["continued"] = runner.run_lagging(
-                Fold(warmed), first, len(source), int(refresh_every_s * 1000), bar.of("continued")
-            )
-        else:
-            runner = Runner(warmed, feed, protocol)
-            seconds["continued"] = runner.run(first, len(source), bar.of("continued"))
-        ranks["continued"] = runner.followed
-        digest = warmed.digest()
+        ranks["continued"], seconds["continued"] = past.continued(
+            past.state, protocol, refresh_every_s=refresh_every_s, report=bar.of("continued")
+        )
+        digest = past.state.digest()
     bar.close()
+    if results is not None:
+        write_ranks(results, source, first, {name: ranks[name].rank for name in variants})
 
     parts = slices(source, first)
-    catalogue = len(np.unique(source.item)) if artifact is None else warmed.count("items")
+    catalogue = len(np.unique(source.item)) if artifact is None else past.state.count("items")
     slowest = max(seconds.values())
     return {
         "events": len(source) - first,
@@ -169,7 +139,7 @@ def replay_stream(
         "events_per_second": round((len(source) - first) / slowest, 1) if slowest > 0 else None,
         "variants": {name: ranks[name].figures(parts, catalogue) for name in variants},
         "state_digest": digest,
-        "fold_events_per_second": round((first - begun) / fold_seconds, 1) if first > begun else None,
+        "fold_events_per_second": past.events_per_second,
         "seconds": {name: round(took, 3) for name, took in seconds.items() if took > 0},
         "protocol": {
             "score_every": score_every,
@@ -183,13 +153,95 @@ def replay_stream(
     }
 
 
+@dataclass(slots=True)
+class Past:
+    """A state that has lived through the batch part, and what each way of living on from there finds."""
+
+    state: State
+    feed: Feed
+    settings: Any  # of the log
+    artifact: Artifact | None
+    first: int
+    events_per_second: float | None
+
+    def again(self) -> State:
+        """The same state once more."""
+        other = State(self.settings, self.artifact, known_users=False)
+        other.load(dict(self.state.canonical()))
+        return other
+
+    def frozen(self, state: State, protocol: Protocol, *, both: bool, report: Any) -> tuple[Ranked, Ranked, float]:
+        """Parameters stay as they are; -> with users as they were (where `both`), with users that move on, seconds"""
+        users_then = None
+        if both:
+            users = state.views.learners.users
+            users_then = users._replace(
+                **{name: getattr(users, name).copy() for name in UserArrays._fields if name != "hidden"}
+            )
+        _act(Fold(state), "freeze")
+        runner = Runner(state, self.feed, protocol, users_then=users_then)
+        took = runner.run(self.first, len(self.feed.interactions), report)
+        return runner.frozen, runner.followed, took
+
+    def continued(
+        self,
+        state: State,
+        protocol: Protocol,
+        *,
+        refresh_every_s: float = 0.0,
+        moving: Callable[[str], bool] | None = None,
+        report: Any,
+    ) -> tuple[Ranked, float]:
+        """The state learns; what ranks gets its parameters at once, or once in so many seconds those of `moving`."""
+        last = len(self.feed.interactions)
+        if refresh_every_s <= 0:
+            runner = Runner(state, self.feed, protocol)
+            return runner.followed, runner.run(self.first, last, report)
+        served = self.again()
+        _act(Fold(served), "freeze")
+        runner = Runner(served, self.feed, protocol)
+        every_ms = int(refresh_every_s * 1000)
+        took = runner.run_lagging(Fold(state), self.first, last, every_ms, report, moving=moving)
+        return runner.followed, took
+
+
+def lived_batch(
+    source: Interactions,
+    first: int,
+    artifact: Artifact | None,
+    *,
+    seed: int = 0,
+    settings: RecommendationSettings | None = None,
+    report: Any = None,
+) -> Past:
+    """Users' states out of the batch part in any case, parameters where the artifact does not bring them.
+
+    What trained the backbone flatters it, so its taste has no part in learning the mixing weights there.
+    """
+    chosen = import_settings(source, settings or RecommendationSettings(), seed=seed)
+    feed = Feed(source, chosen)
+    flattered = msgspec.structs.replace(
+        chosen, recommendation=msgspec.structs.replace(chosen.recommendation, mixes_taste=False)
+    )
+    state = State(flattered, artifact, known_users=False)
+    batch = Fold(state)
+    learned = artifact is not None and any(name.startswith("learners.") for name in artifact.tensors)
+    if learned:
+        _act(batch, "freeze")
+    begun = min(LENGTH, first)  # the first micro-batch compiles the kernels; the rest tells how fast the fold is
+    fold_interactions(batch, feed, 0, begun)
+    started = time.perf_counter()
+    fold_interactions(batch, feed, begun, first, report=report)
+    seconds = time.perf_counter() - started
+    if learned:
+        _act(batch, "resume")
+    state.settings = chosen
+    state.rebind()
+    rate = round((first - begun) / seconds, 1) if first > begun else None
+    return Past(state, feed, chosen, artifact, first, rate)
+
+
 def _act(fold: Fold, act: str) -> None:
     """An operator's act, folded as the log would bring it."""
     record = Act(act=act, reason="replay", received_ms=0)
     fold.entries([(fold.state.position + 1, record)])
-
-
-def _copy(state: State, settings: Any, artifact: Artifact | None) -> State:
-    other = State(settings, artifact, known_users=False)
-    other.load(dict(state.canonical()))
-    return other

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,20 @@ class Runner:
             report(min(start + LENGTH, last) - first, last - first)
         return time.perf_counter() - started
 
-    def run_lagging(self, learner: Fold, first: int, last: int, every_ms: int, report: Any) -> float:
-        """As `run`, with parameters that a second state learns, and hands over once in `every_ms` of event time."""
+    def run_lagging(
+        self,
+        learner: Fold,
+        first: int,
+        last: int,
+        every_ms: int,
+        report: Any,
+        *,
+        moving: Callable[[str], bool] | None = None,
+    ) -> float:
+        """As `run`, with parameters that a second state learns, and hands over once in `every_ms` of event time.
+
+        moving: whether an array, by its name, is handed over; all are without it.
+        """
         self._span(first, first)
         started = time.perf_counter()
         at_ms = self.feed.interactions.at_ms
@@ -62,7 +75,8 @@ class Runner:
             fold_interactions(learner, self.feed, start, end)
             mine = self.state.parameters()
             for name, newest in learner.state.parameters().items():
-                mine[name][...] = newest
+                if moving is None or moving(name):
+                    mine[name][...] = newest
             start = end
         return time.perf_counter() - started
 

@@ -20,6 +20,7 @@ DOCUMENTS = (
     "docs/comparison.md",
     "docs/operations.md",
     "docs/pricing.md",
+    "docs/results.md",
     "CHANGELOG.md",
 )
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text("utf-8")
