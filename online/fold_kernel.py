@@ -250,7 +250,15 @@ def fold_batch(first: int, last: int, held: Any) -> int:
             if late:
                 weight *= knobs[1]
             loss = observe(
-                learners, journal, user, item, batch.at_ms[b], batch.context[b], weight, frame.learning[0] == 1
+                learners,
+                journal,
+                user,
+                item,
+                batch.at_ms[b],
+                batch.context[b],
+                weight,
+                batch.decision[b] != 0,
+                frame.learning[0] == 1,
             )
             if loss >= 0.0:
                 frame.monitor[0] += 1.0

@@ -58,11 +58,13 @@ def observe(
     at_ms: int,
     context: np.ndarray,
     weight: float,
+    from_slate: bool,
     learning: bool,
 ) -> float:
     """Learn that a user took an item, in place. The log loss of predicting it beforehand, or -1 where it was not asked.
 
     user, item: rows; context: u8 [CONTEXT_FEATURES] keys, 0 is none; weight in [0, 1]: influence on what is shared.
+    from_slate: it had been shown, by a decision that the event names.
     Without `learning` only the user's own state moves.
     """
     loss = -1.0
@@ -76,7 +78,8 @@ def observe(
         clock[0] = max(clock[0], at_ms)
         clock[1] += 1
         clock[2] = max(clock[2], item + 1)
-        if popularity.take(learners.items, learners.mixing, item, at_ms, weight):
+        counts = weight * knobs.slate_weight if from_slate else weight
+        if popularity.take(learners.items, learners.mixing, item, at_ms, counts):
             touch_all(journal.items)
         _remember_contexts(learners.contexts, journal.contexts, item, at_ms, context, weight, knobs.context_ms)
         _remember_past(learners.users, learners.items, knobs, journal.items, user, item, at_ms, weight)

@@ -23,6 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     next_prior: float = 2.0  # takes of nothing that every memory holds: a thin one says little
     around_prior: float = 5.0
     context_prior: float = 10.0
+    slate_weight: float = 0.02  # in popularity, of a take out of a slate: what is shown is taken, for being shown
     mixing_rate: float = 0.05  # AdaGrad's step of the weights
     rescoring_rate: float = 0.05  # and of the rescoring network
     trust_rate: float = 0.002  # step of the trust in each expert, per event
@@ -48,6 +49,7 @@ class Knobs(NamedTuple):
     next_prior: float
     around_prior: float
     context_prior: float
+    slate_weight: float
     mixing_rate: float
     rescoring_rate: float
     trust_rate: float
@@ -78,6 +80,7 @@ def knobs(settings: Settings) -> Knobs:
         next_prior=s.next_prior,
         around_prior=s.around_prior,
         context_prior=s.context_prior,
+        slate_weight=s.slate_weight,
         mixing_rate=s.mixing_rate,
         rescoring_rate=s.rescoring_rate,
         trust_rate=s.trust_rate,
