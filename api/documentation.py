@@ -44,7 +44,7 @@ _SETTINGS = {
     "pricing.cancel_keep_per_day": "of what is known about cancellations, from one day to the next",
     "recommendation.around_prior": "takes of nothing that the memory of what is near holds",
     "recommendation.context_prior": "takes of nothing that the memory of contexts holds",
-    "recommendation.slate_weight": "weight in popularity of a take out of a slate: what is shown is taken, for being shown",
+    "recommendation.slate_weight": "what a take out of a slate counts in popularity, which would echo the slates",
     "recommendation.mixing_all_until": "events after which the mixing weights learn from every `mixing_every`-th",
     "recommendation.bias_rate": "AdaGrad's step of the items' biases",
 }
