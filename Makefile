@@ -11,11 +11,12 @@ STAMP  := $(VENV)/.installed
 TESTS  ?= tests
 TRIALS ?= 300
 SECONDS ?= 120
+MINUTES ?= 120
 EXAMPLES ?= 150
 PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test torture lint docs bench oversell overload schema fuzz lock clean
+.PHONY: help setup demo test torture lint docs bench oversell overload soak schema fuzz lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +74,9 @@ schema: $(STAMP)  ## made-up requests by schemathesis to the whole API, with and
 
 overload: $(STAMP)  ## five times as much as it can answer, for SECONDS (120): goodput, what is refused, that nothing is lost
 	$(BIN)/python benchmarks/overload.py --seconds $(SECONDS)
+
+soak: $(STAMP)  ## half of what it can answer for MINUTES (120), with rollbacks, kills, snapshots: memory, what is kept
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 fuzz: $(STAMP)  ## 1,000,000 fares under made-up rules: none outside them
 	PERENNIAL_FUZZ_FARES=1000000 $(BIN)/python -m pytest -q tests/online/pricing/test_rules.py

@@ -116,6 +116,7 @@ class Load:
             self._opened -= 1
             if connection is not None and connection.transport is not None:
                 connection.transport.abort()
+            self.missed(kind, name, request)
             return
         if b"close" in headers.get(b"connection", b"") and connection.transport is not None:
             connection.transport.close()
@@ -130,6 +131,10 @@ class Load:
         else:
             self.refused_in.append(took)
             self.without_pause += status not in (429, 503) or not headers.get(b"retry-after", b"").isdigit()
+            self.missed(kind, name, request)
+
+    def missed(self, kind: str, name: str, request: bytes) -> None:
+        """There was no good answer; who wants to may ask again."""
 
     async def _connection(self) -> Connection:
         while self._idle:

@@ -37,8 +37,9 @@ DAY_MS = 86_400_000
 class Life:
     """One home and its service, and what it was asked."""
 
-    def __init__(self, home: Path, artifacts: list[Path], seed: int) -> None:
+    def __init__(self, home: Path, artifacts: list[Path], seed: int, *options: str) -> None:
         self.home = home
+        self.options = options  # of `perennial up`; the last one of a name counts
         self.chance = random.Random(seed)
         self.later: dict[str, list[Path]] = {"recommendation": [], "pricing": []}
         self.first = []
@@ -56,7 +57,8 @@ class Life:
     def _started(self) -> Running:
         fresh = not (self.home / "artifacts").exists()
         chosen = [part for path in self.first for part in ("--artifact", str(path))] if fresh else []
-        return Running(self.home, "--workers", "2", "--snapshot-every", "15", "--log-kept", "50000", *chosen)
+        usual = ("--workers", "2", "--snapshot-every", "15", "--log-kept", "50000")
+        return Running(self.home, *usual, *self.options, *chosen)
 
     def post(self, path: str, body: Any, *, method: str = "POST", key: str | None = None) -> dict[str, Any]:
         """An answer; asked again, under the same ids, while the service is away."""

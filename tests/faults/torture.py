@@ -9,6 +9,7 @@ phase stops at the first thing that is not as promised, and says what it was.
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -186,15 +187,15 @@ def kills(folder: Path, trials: int, first: int) -> str:
         for thread in threads:
             thread.join()
     assert eventually(lambda: service.client.get("/readyz").status_code == 200, within_s=300.0)
-    assert eventually(lambda: _caught_up(service), within_s=300.0)
+    assert eventually(lambda: caught_up(service), within_s=300.0)
     after = service.client.get("/v1/state").json()
-    in_log = _event_ids(service, before)
+    in_log = event_ids(service, before)
     lost = set(accepted) - in_log
     assert not lost, f"acknowledged and not in the log: {sorted(lost)[:5]}"
     counted = after["applied"] + after["late"] - began["applied"] - began["late"]
     assert counted == len(in_log), f"{counted} counted, {len(in_log)} different events in the log"
     assert after["received"] == after["applied"] + after["duplicate"] + after["late"] + after["rejected"]
-    _verify(service)
+    verified(service)
     service.stop()
     return f"{bound(trials)}; {len(accepted):,} events accepted, 0 lost, 0 counted twice, digests identical"
 
@@ -260,7 +261,7 @@ def acts(folder: Path, trials: int, first: int) -> str:
         for thread in threads:
             thread.join()
     assert set(statuses) == {201, 202}, statuses
-    _verify(service)
+    verified(service)
     service.stop()
     ordered = sorted(took)
     return (
@@ -269,12 +270,14 @@ def acts(folder: Path, trials: int, first: int) -> str:
     )
 
 
-def _caught_up(service: Running) -> bool:
+def caught_up(service: Running) -> bool:
+    """Whether all that is in the log is learned."""
     reply = service.client.get("/v1/state")
     return reply.status_code == 200 and reply.json()["learned_position"] >= reply.json()["log_head"]
 
 
-def _event_ids(service: Running, after: int) -> set[str]:
+def event_ids(service: Running, after: int) -> set[str]:
+    """Of the events in the log behind a position."""
     from online.archive import open_log
 
     log, found = open_log(service.address["log_url"], service.home), set()
@@ -288,10 +291,13 @@ def _event_ids(service: Running, after: int) -> set[str]:
     return found
 
 
-def _verify(service: Running) -> None:
+def verified(service: Running) -> dict[str, Any]:
+    """What `verify` says: every digest is identical."""
     command = [sys.executable, "-m", "api.command", "verify", "--home", str(service.home), "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def simulated(folder: Path, trials: int, first: int) -> str:
