@@ -13,7 +13,7 @@ import argparse
 import heapq
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -100,8 +100,17 @@ def event_of(number: int, visit: Visit, feedback: Feedback, arrived_ms: int, dec
     )
 
 
-def play(world: VideoWorld, service: Service, history: Path, visits: int) -> np.ndarray:
-    """[visits, COLUMNS]: what the slates of each visit are worth, and how many of their titles are new."""
+Respond = Callable[[Visit, list[int], set[int]], list[Feedback]]
+
+
+def play(
+    world: VideoWorld, service: Service, history: Path, visits: int, *, respond: Respond | None = None
+) -> np.ndarray:
+    """[visits, COLUMNS]: what the slates of each visit are worth, and how many of their titles are new.
+
+    respond: what is reported of a visit, its slate and what was watched before, where it is not what the world says.
+    """
+    respond = respond or world.respond
     began_ms = world.settings.starts_at_ms + HISTORY_DAYS * DAY_MS
     known = world.title_count(began_ms)
     watched = watched_before(history)
@@ -139,7 +148,7 @@ def play(world: VideoWorld, service: Service, history: Path, visits: int) -> np.
             np.mean(best >= known),
         )
         service.put(decision)
-        for feedback in world.respond(visit, slates[decision.arm], set(seen)):
+        for feedback in respond(visit, slates[decision.arm], set(seen)):
             if feedback.event_type == "watch" and (feedback.value or 0.0) >= 0.25:
                 seen.append(feedback.title)
             if feedback.arrives_at_ms is not None:

@@ -59,6 +59,7 @@ class FoldSeller:
     flight_features = frozenset({"peak"})
     request_features = frozenset({"saturday_stay", "competitor_fare"})
     ladder = True  # filed; else any fare of the band
+    client = ""  # whose key the records carry
 
     def __init__(self, artifact: Artifact | None, *, seed: int, learns: bool = True, pace: Pace | None = None) -> None:
         self.settings = Settings(seed=seed)
@@ -129,7 +130,7 @@ class FoldSeller:
                 ttl_s=self.settings.pricing.quote_ttl_s,
                 artifact_id=self._artifact_id,
                 staleness_ms=0,
-                client="",
+                client=self.client,
             )
         )
         self._quote_of[flight] = quote_id
@@ -139,13 +140,13 @@ class FoldSeller:
 
     def outcome(self, flight: int, at_ms: int, booked: bool) -> None:
         quote_id, flight_id = self._quote_of[flight], self._market.flights[flight].flight_id
-        self._append(QuoteOutcome(quote_id, flight_id, BOOKED if booked else DECLINED, at_ms, 0))
+        self._append(QuoteOutcome(quote_id, flight_id, BOOKED if booked else DECLINED, at_ms, 0, self.client))
         if booked:
             self._booked.setdefault(flight, []).append(quote_id)
 
     def cancelled(self, flight: int, at_ms: int) -> None:
         quote_id = self._booked[flight].pop()
-        self._append(Cancellation(quote_id, self._market.flights[flight].flight_id, at_ms, 0))
+        self._append(Cancellation(quote_id, self._market.flights[flight].flight_id, at_ms, 0, self.client))
 
 
 def alike(one: list[int], other: list[int]) -> int:

@@ -17,6 +17,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: str = ""
     position: str = ""
     user: str = ""
+    users: tuple[str, ...] = ()  # more of them
     client: str = ""
     event: str = ""
 
@@ -27,8 +28,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             body["to"] = {"snapshot": self.snapshot}
         elif self.position.isascii() and self.position.isdigit():
             body["to"] = {"position": int(self.position)}
+        users = [one for one in (self.user, *self.users) if one]
         without = {
-            name: [one] for name, one in (("users", self.user), ("clients", self.client), ("events", self.event)) if one
+            name: some
+            for name, some in (("users", users), ("clients", [self.client]), ("events", [self.event]))
+            if some[:1] != [""]
         }
         return body | ({"without": without} if without else {})
 
@@ -56,6 +60,9 @@ def operate(service: Service, wanted: Wanted) -> str:
     for name, label in _FIELDS:
         value = escape(getattr(wanted, name))
         parts.append(f'<label>{label} <input name="{name}" value="{value}" spellcheck="false"></label>')
+        if name == "user" and wanted.users:
+            parts += [f'<input type="hidden" name="user" value="{escape(one)}">' for one in wanted.users]
+            parts.append(f'<span class="quiet">and {len(wanted.users):,} more</span>')
     parts.append("<button>Preview</button></form>")
     body = wanted.body()
     if body:

@@ -15,6 +15,7 @@ from api.dashboard import flights as flying
 from api.dashboard import learning
 from api.dashboard import now as nows
 from api.dashboard.axis import axis
+from api.dashboard.campaigns import Watching
 from api.dashboard.health import health
 from api.dashboard.operate import Wanted, operate
 from api.dashboard.page import asset, room, search
@@ -26,14 +27,14 @@ from api.door import ANYBODY, Principal
 from api.problems import Problem
 from api.schemas_fares import FareDecisionReply
 from api.service import Service
-from online.records import ARMS
+from online.records import ARMS, ID_LENGTH_MAX
 
 _POSITION_MAX = 1 << 62
 
 
 def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
     """`/`, `/dashboard/…` and what they load."""
-    traces, timeline = learning.Traces(service), Timeline(service)
+    traces, timeline, watching = learning.Traces(service), Timeline(service), Watching(service)
 
     def show(request: Request, view: str, title: str, body: str, status: int = 200) -> Response:
         principal: Principal = request.scope.get("state", {}).get("principal", ANYBODY)
@@ -120,11 +121,14 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
 
     @app.get("/dashboard/health", name="health", include_in_schema=False)
     async def health_(request: Request) -> Response:
-        return show(request, "/dashboard/health", "Health", (await health(service)).html())
+        body = (await health(service)).html() + (await watching.table()).html()
+        return show(request, "/dashboard/health", "Health", body)
 
     @app.get("/dashboard/operate", name="operate", include_in_schema=False)
     async def operate_(request: Request) -> Response:
-        wanted = Wanted(**{name: _text(request, name) for name in Wanted.__struct_fields__})
+        users = tuple(one for one in request.query_params.getlist("user")[1:] if len(one) <= ID_LENGTH_MAX)
+        one_each = {name: _text(request, name) for name in Wanted.__struct_fields__ if name != "users"}
+        wanted = Wanted(**one_each, users=users)
         return show(request, "/dashboard/operate", "Operate", operate(service, wanted))
 
     async def _moved(request: Request) -> Table:
@@ -177,6 +181,9 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
     async def _health(_: Request) -> Table:
         return await health(service)
 
+    async def _campaigns(_: Request) -> Table:
+        return await watching.table()
+
     async def _accounting(_: Request) -> Table:
         return nows.accounting(service)
 
@@ -206,6 +213,7 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
         "demand": _demand,
         "fare-steps": _steps,
         "health": _health,
+        "campaigns": _campaigns,
     }
 
     @app.get("/dashboard/tables/{name}.{kind}", name="table", include_in_schema=False)

@@ -227,7 +227,7 @@ def told(soak: Soak, found: dict[str, Any], *, minutes: float, warm_up_s: float)
     yield (
         f"{good + len(steady.failed_at):,} requests in {minutes:g} minutes at {found['rate']:,.0f}/s (peak "
         f"{found['peak']:,.0f}/s), p50 {found['ms_p50']} ms, p99 {found['ms_p99']} ms; {len(steady.failed_at):,} "
-        f"got no good answer, {len(alone):,} of them at a time that no kill explains; {steady.sent_again:,} events sent again"
+        f"got no good answer, {len(alone):,} of them with nothing killed; {steady.sent_again:,} events sent again"
     )
     yield "done to it: " + ", ".join(f"{count} {name}" for name, count in sorted(soak.done.items()))
     for kind in ("supervisor", "learner", "worker", "log server", "past"):
@@ -237,7 +237,7 @@ def told(soak: Soak, found: dict[str, Any], *, minutes: float, warm_up_s: float)
         else:
             yield (
                 f"memory of {kind:10}: {fitted.mb_per_hour:+8.2f} ± {fitted.interval:.2f} MB/h, "
-                f"{fitted.largest_mb:.0f} MB at most ({fitted.samples:,} samples of {fitted.lives} lives, {fitted.hours:.2f} hours)"
+                f"{fitted.largest_mb:.0f} MB at most ({fitted.lives} lives, {fitted.hours:.2f} hours of them)"
             )
     state = soak.life.settled()
     in_log = event_ids(soak.life.service, 0)
