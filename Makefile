@@ -13,10 +13,11 @@ TRIALS ?= 300
 SECONDS ?= 120
 MINUTES ?= 120
 EXAMPLES ?= 150
+URL ?= http://127.0.0.1:8080
 PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test torture lint docs bench oversell overload soak schema fuzz lock clean
+.PHONY: help setup demo test torture lint docs bench oversell overload soak paint pictures schema fuzz lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +81,12 @@ soak: $(STAMP)  ## half of what it can answer for MINUTES (120), with rollbacks,
 
 fuzz: $(STAMP)  ## 1,000,000 fares under made-up rules: none outside them
 	PERENNIAL_FUZZ_FARES=1000000 $(BIN)/python -m pytest -q tests/online/pricing/test_rules.py
+
+paint: $(STAMP)  ## first paint of every view with 1,000,000 decisions and 10,000 snapshots; needs Chromium
+	$(BIN)/python benchmarks/first_paint.py
+
+pictures: $(STAMP)  ## the dashboard's pictures in docs/, of the service at URL (that of `make demo`); needs Chromium
+	$(BIN)/python -m tests.api.pictures --url $(URL)
 
 lock: $(STAMP)  ## resolve requirements.lock and requirements-dev.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

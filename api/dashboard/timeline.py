@@ -16,7 +16,7 @@ from online.log import LogReader
 
 PAGE = 200
 _PIECE = 2_000
-_FIRST_LOOK_S = 0.5
+_FIRST_LOOK_S = 0.4
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -57,8 +57,8 @@ class Timeline:
         head = await self._service.read(lambda reader: reader.head())
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(head))
-        await asyncio.wait([self._looking], timeout=_FIRST_LOOK_S)
-        await asyncio.to_thread(self._look_at_snapshots, self._service.home / "snapshots")
+        snapshots = asyncio.to_thread(self._look_at_snapshots, self._service.home / "snapshots")
+        await asyncio.gather(snapshots, asyncio.wait([self._looking], timeout=_FIRST_LOOK_S))
         moments = [one for one in self.moments if not before or one.position < before]
         moments.sort(key=lambda one: (one.position, one.at_ms), reverse=True)
         columns = ("position", "at", "kind", "what", "why", "who")
