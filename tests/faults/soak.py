@@ -4,7 +4,9 @@
 
 Slates, events and figures come at a steady rate, whatever becomes of them (`benchmarks/overload.py`): half of the peak
 that 32 connections reached before, or `--rate`. Every `--every` seconds, drawn by chance: a snapshot, a rollback with
-or without its undoing, surgery, a freeze, or a SIGKILL of learner, worker, log server or all of them (`long_life.py`).
+or without its undoing, surgery, a freeze (`long_life.py`), and in the first 40 % of the time a SIGKILL of learner,
+worker, log server or all of them. Later nothing is killed, so that memory can be fitted behind a warm-up, which is a
+quarter of the time: a worker keeps half an hour of figures for the dashboard, and grows until it has them.
 An event that got no good answer is sent again under its id. At the end: whatever was acknowledged is in the log and
 counted once, all digests are those of a second fold, decisions are made again byte by byte, no seat is sold twice; how
 fast each kind of process grew, and which requests failed while nothing had been killed. Exit code 1 where one of it is
@@ -96,23 +98,23 @@ class Soak:
             life.post("/v1/events", {"events": users})
         life.settled()
 
-    def work(self, every_s: float) -> None:
+    def work(self, every_s: float, kills_s: float) -> None:
         """What is done to the service, until it is over; fares are asked for in between."""
         try:
-            number = 0
+            number, began = 0, time.monotonic()
             while not self.over.wait(0.0 if not number else every_s):
                 number += 1
                 self.life._fares(f"s-{number}", 20)
-                self._one(number)
+                self._one(number, kills=time.monotonic() - began < kills_s)
         except BaseException as error:
             self.failed = error
 
-    def _one(self, number: int) -> None:
+    def _one(self, number: int, *, kills: bool) -> None:
         name, drawn = f"soak-{number}", self.chance.random()
         if drawn < 0.25:
             self.life.post("/v1/snapshots", {"label": name}, key=name)
             self.done["snapshot"] += 1
-        elif drawn < 0.5:
+        elif drawn < 0.5 and kills:
             self._kill(self.chance.choice(PARTS))
         else:
             act = self.chance.choice(list(ACTS))
@@ -192,7 +194,7 @@ async def load(soak: Soak, *, seconds: float, rate: float | None, every_s: float
     watch = Watch(lambda: soak.life.service.process.pid)
     began = time.monotonic()
     flood = asyncio.create_task(steady.flood(seconds, chosen))
-    work = threading.Thread(target=soak.work, args=(every_s,))
+    work = threading.Thread(target=soak.work, args=(every_s, 0.4 * seconds))
     work.start()
     told = began
     while not flood.done() and soak.failed is None:
@@ -263,7 +265,7 @@ def soaked(home: Path, *, minutes: float, rate: float | None, every_s: float, se
     try:
         soak.fill()
         found = asyncio.run(load(soak, seconds=60 * minutes, rate=rate, every_s=every_s, warm_s=warm_s))
-        for line in told(soak, found, minutes=minutes, warm_up_s=min(300.0, 6 * minutes)):
+        for line in told(soak, found, minutes=minutes, warm_up_s=15 * minutes):
             print(line, flush=True)
             lines.append(line)
         assert soak.life.service.stop() == 0
