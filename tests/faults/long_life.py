@@ -52,6 +52,7 @@ class Life:
         self.answered: Counter[int] = Counter()
         self.done: Counter[str] = Counter()
         self._own = threading.local()
+        self._clients: list[httpx.Client] = []
         self.service = self._started()
 
     def _started(self) -> Running:
@@ -83,8 +84,14 @@ class Life:
         """One for each thread: making one costs more than a request."""
         if not hasattr(self._own, "client"):
             self._own.client = httpx.Client(timeout=600.0)
+            self._clients.append(self._own.client)
         client: httpx.Client = self._own.client
         return client
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        for client in self._clients:
+            client.close()
 
     # What a service is used for -------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from typing import Any
 from benchmarks.overload import Load
 from online.archive import open_log
 from online.history import History, artifacts_of
+from online.pricing.records import Cancellation, QuoteOutcome
 from online.records import Event
 from tests.api.conftest import ROOT, eventually
 from tests.faults.injectors import kill
@@ -111,7 +113,9 @@ class Soak:
 
     def _one(self, number: int, *, kills: bool) -> None:
         name, drawn = f"soak-{number}", self.chance.random()
-        if drawn < 0.25:
+        if number == 1:
+            self._kill(PARTS[-1])
+        elif drawn < 0.25:
             self.life.post("/v1/snapshots", {"label": name}, key=name)
             self.done["snapshot"] += 1
         elif drawn < 0.5 and kills:
@@ -150,17 +154,24 @@ class Soak:
     # At the end -----------------------------------------------------------------------------------------------------
 
     def counted_once(self, state: dict[str, Any]) -> int:
-        """How many events the state counts: as many as there are different ones in what it is the fold of."""
+        """How many reports the state counts: as many as there are different ones in what it is the fold of."""
         log = open_log(self.life.service.address["log_url"], self.life.home)
         try:
             history = History(log, artifacts_of(self.life.home))
-            found: set[str] = set()
+            found: set[tuple[str, str]] = set()
             for records, _ in history.records(history.lineage_at(state["position"]).segments):
-                found |= {record.event_id for _, record in records if isinstance(record, Event)}
+                for _, record in records:
+                    match record:
+                        case Event():
+                            found.add(("event", record.event_id))
+                        case QuoteOutcome():
+                            found.add(("outcome", record.quote_id))
+                        case Cancellation():
+                            found.add(("cancellation", record.quote_id))
         finally:
             log.close()
         counted = int(state["applied"] + state["late"])
-        assert counted == len(found), f"{counted:,} counted, {len(found):,} different events"
+        assert counted == len(found), f"{counted:,} counted, {len(found):,} different ones"
         assert state["received"] == state["applied"] + state["duplicate"] + state["late"] + state["rejected"]
         return counted
 
@@ -176,7 +187,7 @@ class Soak:
     def oversold(self) -> float:
         """Seats beyond a flight's capacity, as `/metrics` tells."""
         text = self.life.service.client.get("/metrics").text
-        return float(text.partition("\nperennial_seats_beyond_capacity ")[2].split()[0])
+        return sum(float(one) for one in re.findall(r"^perennial_seats_beyond_capacity\S* (\S+)", text, re.MULTILINE))
 
 
 async def load(soak: Soak, *, seconds: float, rate: float | None, every_s: float, warm_s: float) -> dict[str, Any]:
@@ -270,6 +281,7 @@ def soaked(home: Path, *, minutes: float, rate: float | None, every_s: float, se
             lines.append(line)
         assert soak.life.service.stop() == 0
     finally:
+        soak.life.close()
         if soak.life.service.process.poll() is None:
             soak.life.service.stop()
     return lines
