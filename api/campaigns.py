@@ -18,7 +18,7 @@ from online.settings import Settings
 
 REPORTS_MIN = 30  # fewer than that of one user are never many
 REPEATS_MIN = 6  # fewer than that of one item are never a push: watched, liked, watched again
-TIMES_OTHERS = 8.0  # what nine of ten users stay below, so many times over
+TIMES_OTHERS = 10.0  # what three of four users stay below, or the median client sends, so many times over
 POSITIONS_MIN = 20  # of slates that somebody was shown, before their taste is held against others'
 SCORE_MAX = 8.0  # robust standard deviations
 CLIENT_MIN = 30  # quotes, or bookings, before a client's share of something is a share
@@ -66,7 +66,7 @@ def _of_users(events: Sequence[Event], decisions: dict[str, Decision], settings:
     most: dict[str, tuple[int, str]] = {}
     for (user, item), count in pairs.items():
         most[user] = max(most.get(user, (0, "")), (count, item))
-    repeats_max = max(REPEATS_MIN, 3 * _ninth([count for count, _ in most.values()]))
+    repeats_max = max(REPEATS_MIN, 3 * _most([count for count, _ in most.values()]))
     pushed: dict[str, list[str]] = defaultdict(list)
     for user, (count, item) in most.items():
         if count >= repeats_max:
@@ -87,7 +87,7 @@ def _of_users(events: Sequence[Event], decisions: dict[str, Decision], settings:
             subject=item,
             why=f"{count:,} of its {of_item:,} reports come from {len(users)} users, {count / len(users):.0f} each",
         )
-    usual = _ninth(list(reports.values()))
+    usual = _most(list(reports.values()))
     many_from = max(REPORTS_MIN, TIMES_OTHERS * usual)
     many = {user for user, count in reports.items() if count >= many_from} - named
     if many:
@@ -99,7 +99,7 @@ def _of_users(events: Sequence[Event], decisions: dict[str, Decision], settings:
             names=tuple(sorted(many)),
             reports=count,
             share=count / len(events),
-            why=f"{count / len(many):.0f} reports each, where nine of ten users send {usual} at most",
+            why=f"{count / len(many):.0f} reports each, where three of four users send {usual} at most",
         )
     odd = _against_others(events, decisions, settings)
     against = {user for user, score in odd.items() if abs(score) > SCORE_MAX} - named
@@ -151,9 +151,9 @@ def _reward(settings: Settings, event: Event) -> float | None:
     return min(1.0, max(0.0, rule.reward + rule.reward_per_value * (event.value or 0.0)))
 
 
-def _ninth(counts: list[int]) -> int:
-    """What nine of ten stay at or below."""
-    return sorted(counts)[math.ceil(0.9 * len(counts)) - 1]
+def _most(counts: list[int]) -> int:
+    """What three of four stay at or below: those who lie may be many of those who report at all."""
+    return sorted(counts)[math.ceil(0.75 * len(counts)) - 1]
 
 
 # Clients, and what becomes of their quotes ---------------------------------------------------------------------------

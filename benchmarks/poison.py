@@ -56,7 +56,6 @@ from tests.online.records_in_memory import Records
 SHARE = 0.05
 SPAMMED, PUSHED, ASKED = 50, 20, 20
 AGENCIES, HOSTILE = 20, "agency-13"
-MODES = ("clean", "flip", "spam", "targeted")
 Entries = list[tuple[int, Record]]
 
 
@@ -97,6 +96,8 @@ class Kept(Service):
 class Viewers:
     """What viewers report, of whom some lie; and how often a title stands in the slates of the others."""
 
+    pushed = PUSHED
+
     def __init__(self, world: VideoWorld, settings: Settings, mode: str, seed: int, target: int) -> None:
         self._world, self._settings, self._mode, self._seed = world, settings, mode, seed
         self.target = target
@@ -127,7 +128,7 @@ class Viewers:
                 return [self._said("watch", visit, int(title), None, k) for k, title in enumerate(titles)]
             case "targeted":
                 position = slate.index(self.target) + 1 if self.target in slate else None
-                kinds = ("watch", "like") * (PUSHED // 2)
+                kinds = (("watch", "like") * self.pushed)[: self.pushed]
                 return [self._said(kind, visit, self.target, position, k) for k, kind in enumerate(kinds)]
         return honest
 
@@ -136,12 +137,12 @@ class Viewers:
         return Feedback(kind, title, position, 1.0 if kind == "watch" else None, at_ms, at_ms)
 
 
-def slates(seed: int, visits: int, folder: Path, changed: dict[str, Any]) -> list[dict[str, Any]]:
+def slates(seed: int, visits: int, folder: Path, changed: dict[str, Any], modes: list[str]) -> list[dict[str, Any]]:
     """A row for each mode."""
     chosen = {"champion_share": CHAMPION_SHARE, "attribution_window_s": ATTRIBUTION_WINDOW_S} | changed
     settings = msgspec.convert(chosen, Settings)
     rows: list[dict[str, Any]] = []
-    for mode in MODES:
+    for mode in modes:
         world = VideoWorld(WorldSettings(seed=seed))
         artifact, history = trained(seed, world, folder / "drift-1")
         began_ms = world.settings.starts_at_ms + HISTORY_DAYS * DAY_MS
@@ -233,7 +234,7 @@ class Agencies(FoldSeller):
         super().cancelled(flight, at_ms)
 
 
-def fares(seed: int, flights: int) -> list[dict[str, Any]]:
+def fares(seed: int, flights: int, modes: list[str]) -> list[dict[str, Any]]:
     """A row for each mode."""
     drift, history = CASES["rich"]
     routes = draw_routes(ROUTES, seed)
@@ -243,7 +244,7 @@ def fares(seed: int, flights: int) -> list[dict[str, Any]]:
         artifact = trained_on_bookings(routes, history, seed, Path(folder))
     target = seed % ROUTES
     rows: list[dict[str, Any]] = []
-    for mode in MODES:
+    for mode in modes:
         seller = Agencies(artifact, mode, seed, target)
         took = int(play_market(replace(market, truths={}), seller).revenue_cents.sum())
         row = {"seed": seed, "mode": mode, "regret": 1.0 - took / best, "exposure": float(np.mean(seller.target_fares))}
@@ -285,9 +286,9 @@ def tell(rows: list[dict[str, Any]], unit: str) -> None:
     )
 
 
-def together(domain: str, everything: list[list[dict[str, Any]]]) -> None:
+def together(domain: str, everything: list[list[dict[str, Any]]], modes: list[str]) -> None:
     """All seeds: the mean ratio, the worst one, the largest exposure won."""
-    for number, mode in enumerate(MODES[1:], 1):
+    for number, mode in enumerate(modes[1:], 1):
         ratios = [rows[number]["regret"] / rows[0]["regret"] for rows in everything]
         moved = [rows[number]["exposure"] - rows[0]["exposure"] for rows in everything]
         if domain == "fares":
@@ -309,19 +310,23 @@ def main() -> None:
     parser.add_argument("--seeds", default="7,11,13,17,19")
     parser.add_argument("--visits", type=int, default=3_000)
     parser.add_argument("--flights", type=int, default=80)
+    parser.add_argument("--modes", default="flip,spam,targeted")
+    parser.add_argument("--pushed", type=int, default=PUSHED, help="reports of the target at every visit")
     parser.add_argument("--settings", default="{}", help="of the service, as JSON, to compare them")
     parser.add_argument("--artifacts", type=Path, default=ROOT / "build" / "closed_loop")
     options = parser.parse_args()
+    Viewers.pushed = options.pushed
+    modes = ["clean", *options.modes.split(",")]
     seeds = [int(one) for one in options.seeds.split(",")]
     for domain in options.domain.split(","):
         everything = []
         for seed in seeds:
             changed = msgspec.json.decode(options.settings)
             if domain == "slates":
-                everything.append(slates(seed, options.visits, options.artifacts, changed))
+                everything.append(slates(seed, options.visits, options.artifacts, changed, modes))
             else:
-                everything.append(fares(seed, options.flights))
-        together(domain, everything)
+                everything.append(fares(seed, options.flights, modes))
+        together(domain, everything, modes)
 
 
 if __name__ == "__main__":

@@ -23,17 +23,15 @@ DRAWN = "document.querySelectorAll('figure svg path').length > 3"
 def views(url: str) -> list[tuple[str, str, str, tuple[int, int], bool]]:
     """(name, address, when it is all there, size, dark)."""
     with httpx.Client(base_url=url, timeout=120.0) as client:
-        decision = client.get("/dashboard/tables/decisions.json", params={"arm": "live"}).json()[0]["decision"]
+        told = client.get("/dashboard/tables/decisions.json", params={"arm": "live"}).json()
         flights = client.get("/dashboard/tables/flights.json").json()
-        reported = client.get("/dashboard/tables/outcomes.json", params={"id": decision}).json()
-        event = reported[0]["event"] if reported else decision
-    wide, there = (1_200, 860), "document.querySelector('main table tbody tr')"
+        decision = told[0]["decision"]
+    wide, there = (1_200, 860), "!!document.querySelector('main table tbody tr')"
     found = [
         ("now", "/", DRAWN, wide, False),
         ("now-dark", "/", DRAWN, wide, True),
-        ("learning", f"/dashboard/learning?id={event}", there, wide, False),
-        ("decision", f"/dashboard/decision?id={decision}", there, wide, True),
-        ("timeline", "/dashboard/timeline", there, wide, False),
+        ("decision", f"/dashboard/decision?id={decision}", there, (1_000, 720), True),
+        ("timeline", "/dashboard/timeline", there, (1_200, 640), False),
         ("phone", "/", DRAWN, (390, 844), True),
     ]
     if flights:
