@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from api.door import ANYBODY
 from api.heads import JSON, Headers, RequestIds
 from api.idempotency import Answer
 from api.load import Load
 from api.problems import MEDIA_TYPE, Problem
-from api.recommendations import answer_of, ask, decide
+from api.recommendations import Question, answer_of, ask, decide
 from api.service import Service
 from online import records
 from online.log import LogError
+from online.records import Decision
 
 if TYPE_CHECKING:
     from api.connection import Connection
@@ -37,9 +39,21 @@ Raw = list[tuple[bytes, bytes]]
 
 
 class Exchange:
-    """A request under way, as uvicorn's connection looks at its cycle."""
+    """A request under way, and as uvicorn's connection looks at its cycle."""
 
-    __slots__ = ("_connection", "disconnected", "keep_alive", "message_event", "response_complete", "scope")
+    __slots__ = (
+        "_connection",
+        "asked",
+        "decision",
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "principal",
+        "request_id",
+        "response_complete",
+        "scope",
+        "started",
+    )
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
@@ -48,8 +62,13 @@ class Exchange:
         self.disconnected = False
         self.keep_alive = True  # until the worker ends
         self.response_complete = False
+        self.started = time.perf_counter()
+        self.request_id = ""
+        self.principal = ANYBODY
+        self.asked: Question
+        self.decision: Decision
 
-    def respond(self, answer: Answer, request_id: str) -> None:
+    def respond(self, answer: Answer) -> None:
         """Write a finished answer, and let the connection go on."""
         self.response_complete = True
         connection = self._connection
@@ -59,7 +78,7 @@ class Exchange:
             *connection.server_state.default_headers,
             (b"content-type", JSON if answer.status < 400 else MEDIA_TYPE),
             (b"content-length", b"%d" % len(answer.body)),
-            (b"x-request-id", request_id.encode("latin-1")),
+            (b"x-request-id", self.request_id.encode("latin-1")),
             *answer.headers,
         )
         content = [STATUS_LINE[answer.status]]
@@ -80,6 +99,7 @@ class Direct:
         self._service = service
         self._request_ids = request_ids
         self._load = load
+        self._waiting: list[Exchange] = []
 
     def takes(self, headers: Raw, body: bytes) -> bool:
         """Whether this request is plain. headers: names in lower case."""
@@ -91,61 +111,69 @@ class Direct:
         return found.get(b"content-type") == JSON and _NOT_PLAIN.isdisjoint(found)
 
     def begin(self, exchange: Exchange, headers: Raw, body: bytes, peer: str) -> None:
-        """Decide, hand the decision to the log; the answer is written when the log has it."""
-        started, service = time.perf_counter(), self._service
+        """Let it in and read it. Those that came in one turn of the loop are decided at its end, one after the other:
+        what deciding reads, and its code, stays in the processor's caches meanwhile."""
         self._load.busy += 1
-        request_id = ""
         try:
             known = Headers(headers)
-            request_id = self._request_ids.of(known)
-            principal = service.door.admit("POST", PATH, known.found, peer)
-            asked = ask(body)
-            decision = decide(service, asked, client=principal.name)
-            finish = partial(self._finish, exchange, request_id, principal.headers, started, decision)
+            exchange.request_id = self._request_ids.of(known)
+            exchange.principal = self._service.door.admit("POST", PATH, known.found, peer)
+            exchange.asked = ask(body)
+        except Exception as error:
+            self._refuse(exchange, error)
+            return
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._decide)
+        self._waiting.append(exchange)
+
+    def _decide(self) -> None:
+        """Decide, and hand the decisions to the log; the answers are written when the log has them."""
+        waiting, self._waiting = self._waiting, []
+        service, decided = self._service, []
+        for exchange in waiting:
             try:
-                service.writer.submit([records.encode(decision)]).add_done_callback(finish)
+                exchange.decision = decide(service, exchange.asked, client=exchange.principal.name)
+                decided.append(exchange)
+            except Exception as error:
+                self._refuse(exchange, error)
+        for exchange in decided:
+            finish = partial(self._finish, exchange)
+            try:
+                service.writer.submit([records.encode(exchange.decision)]).add_done_callback(finish)
             except LogError:
                 finish(None)
-        except Problem as problem:
-            self._refuse(exchange, request_id, problem, started)
-        except Exception as error:
-            log.exception("defect", call=NAME, request_id=request_id, error=type(error).__name__)
-            self._refuse(exchange, request_id, Problem("internal"), started)
+            except Exception as error:
+                self._refuse(exchange, error)
 
-    def _finish(
-        self,
-        exchange: Exchange,
-        request_id: str,
-        headers: tuple[tuple[bytes, bytes], ...],
-        started: float,
-        decision: records.Decision,
-        kept: "asyncio.Future[int] | None",
-    ) -> None:
+    def _finish(self, exchange: Exchange, kept: "asyncio.Future[int] | None") -> None:
         """kept: the decision's position in the log, or why it has none; None where the log did not take it."""
         try:
             failed = None if kept is None else kept.exception()
             if failed is not None and not isinstance(failed, LogError):
                 raise failed
             position = None if kept is None or failed is not None else kept.result()
-            answer = answer_of(self._service, decision, position)
+            answer = answer_of(self._service, exchange.decision, position)
         except Exception as error:
-            log.exception("defect", call=NAME, request_id=request_id, error=type(error).__name__)
-            self._refuse(exchange, request_id, Problem("internal"), started)
+            self._refuse(exchange, error)
             return
-        self._answer(exchange, request_id, Answer(answer.status, answer.body, headers), started)
+        limits = exchange.principal.headers
+        self._answer(exchange, Answer(answer.status, answer.body, limits) if limits else answer)
 
-    def _refuse(self, exchange: Exchange, request_id: str, problem: Problem, started: float) -> None:
-        headers = tuple(problem.headers())
+    def _refuse(self, exchange: Exchange, error: Exception) -> None:
+        """A problem is told; anything else is a defect, and told as one."""
+        if not isinstance(error, Problem):
+            log.error("defect", call=NAME, request_id=exchange.request_id, error=type(error).__name__, exc_info=error)
+            error = Problem("internal")
+        headers = tuple(error.headers())
         if _CLOSE in headers:
             exchange.keep_alive = False
             headers = tuple(one for one in headers if one != _CLOSE)
-        answer = Answer(problem.status, problem.body(request_id), headers)
-        self._answer(exchange, request_id, answer, started)
+        self._answer(exchange, Answer(error.status, error.body(exchange.request_id), headers))
 
-    def _answer(self, exchange: Exchange, request_id: str, answer: Answer, started: float) -> None:
+    def _answer(self, exchange: Exchange, answer: Answer) -> None:
         self._load.busy -= 1
-        exchange.respond(answer, request_id)
-        self._service.metrics.answered(NAME, answer.status, time.perf_counter() - started)
+        exchange.respond(answer)
+        self._service.metrics.answered(NAME, answer.status, time.perf_counter() - exchange.started)
 
 
 class _Nobody:
