@@ -126,9 +126,9 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
 
     @app.get("/dashboard/operate", name="operate", include_in_schema=False)
     async def operate_(request: Request) -> Response:
-        users = tuple(one for one in request.query_params.getlist("user")[1:] if len(one) <= ID_LENGTH_MAX)
-        one_each = {name: _text(request, name) for name in Wanted.__struct_fields__ if name != "users"}
-        wanted = Wanted(**one_each, users=users)
+        users = [one for one in request.query_params.getlist("user") if len(one) <= ID_LENGTH_MAX]
+        asked = {name: _text(request, name) for name in Wanted.__struct_fields__ if name not in ("user", "users")}
+        wanted = Wanted(**asked, user="".join(users[:1]).strip(), users=tuple(users[1:]))
         return show(request, "/dashboard/operate", "Operate", operate(service, wanted))
 
     async def _moved(request: Request) -> Table:
