@@ -29,11 +29,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         elif self.position.isascii() and self.position.isdigit():
             body["to"] = {"position": int(self.position)}
         users = [one for one in (self.user, *self.users) if one]
-        without = {
-            name: some
-            for name, some in (("users", users), ("clients", [self.client]), ("events", [self.event]))
-            if some[:1] != [""]
-        }
+        clients, events = [self.client] if self.client else [], [self.event] if self.event else []
+        named = (("users", users), ("clients", clients), ("events", events))
+        without = {name: some for name, some in named if some}
         return body | ({"without": without} if without else {})
 
 
