@@ -1,14 +1,16 @@
 """The long form of the fault tests: `make torture`, with counts and what no failure in them shows.
 
-    python -m tests.faults.torture [--trials 300] [--first 0] [--only simulation,cuts,kills,slow,…]
+    python -m tests.faults.torture [--trials 300] [--first 0] [--only simulation,cuts,kills,slow,…] [--beside 1]
 
-A trial's number is its seed, or that of the piece that begins with it: pieces from different first ones add up. Every
-phase stops at the first thing that is not as promised, and says what it was.
+A trial's number is its seed, or that of the piece that begins with it: pieces from different first ones add up, one
+after the other or, as most trials wait for a disk or a start, some beside each other (`--beside`). Every phase stops at
+the first thing that is not as promised, and says what it was.
 """
 
 import argparse
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -35,6 +37,7 @@ from tests.faults.test_learner_crashes import crash_and_compare
 from tests.online.test_erasure import erase_and_compare
 
 SLOW_US = "20000-900000"  # what a sync takes where it is slow: 20 to 900 ms, by chance
+CLIENTS = 2  # that load a service while acts are done to its past
 
 
 @contextlib.contextmanager
@@ -200,36 +203,46 @@ def kills(folder: Path, trials: int, first: int) -> str:
 
 
 def acts(folder: Path, trials: int, first: int) -> str:
-    """Rollbacks, surgery, undo, freeze and resume under load: no request fails, every digest is as it should be."""
+    """Rollbacks, surgery, undo, freeze and resume at half of the load that the same clients can make it bear: no
+    request fails, every digest is as it should be. A time counts from when the request was due."""
     service = Running(folder / "acts", "--workers", "2")
     service.fill(items=30, users=20)
     chance = random.Random(f"acts {first}")
-    stop = threading.Event()
     statuses: dict[int, int] = {}
     took: list[float] = []
 
-    def client(name: int) -> None:
-        turn = 0
+    def client(name: str, stop: threading.Event, apart_s: float) -> None:
+        turn, due = 0, time.monotonic()
         with httpx.Client(base_url=service.address["url"], timeout=60.0) as http:
             while not stop.is_set():
                 turn += 1
-                slate = {"user_id": f"u{turn % 20}", "n": 5}
-                event = {
-                    "event_id": f"{name}-{turn}",
-                    "event_type": "play",
-                    "user_id": f"u{turn % 20}",
-                    "item_id": "i3",
-                }
-                for path, body in (("/v1/recommendations", slate), ("/v1/events", {"events": [event]})):
-                    began = time.monotonic()
-                    status = http.post(path, json=body).status_code
-                    took.append(time.monotonic() - began)
+                user = f"u{turn % 20}"
+                event = {"event_id": f"{name}-{turn}", "event_type": "play", "user_id": user, "item_id": "i3"}
+                for path, body in (
+                    ("/v1/recommendations", {"user_id": user, "n": 5}),
+                    ("/v1/events", {"events": [event]}),
+                ):
+                    due = due + apart_s if apart_s else time.monotonic()
+                    time.sleep(max(0.0, due - time.monotonic()))
+                    try:
+                        status = http.post(path, json=body).status_code
+                    except httpx.HTTPError:
+                        status = 0
+                    took.append(time.monotonic() - due)
                     statuses[status] = statuses.get(status, 0) + 1
-                time.sleep(0.01)
 
-    threads = [threading.Thread(target=client, args=(name,)) for name in range(2)]
-    for thread in threads:
-        thread.start()
+    @contextlib.contextmanager
+    def load(name: str, apart_s: float) -> Iterator[None]:
+        stop = threading.Event()
+        threads = [threading.Thread(target=client, args=(f"{name}{k}", stop, apart_s)) for k in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
 
     def ask(path: str, **body: Any) -> dict[str, Any]:
         reply = service.client.post(path, json=body | {"reason": "torture"}, timeout=300.0)
@@ -237,7 +250,12 @@ def acts(folder: Path, trials: int, first: int) -> str:
         done: dict[str, Any] = reply.json()
         return done
 
-    try:
+    with load("full", 0.0):
+        time.sleep(5.0)
+    most = len(took) / 5.0
+    took.clear()
+    began = time.monotonic()
+    with load("half", 2.0 * CLIENTS / most):
         for trial in range(trials):
             head = service.client.get("/v1/state").json()["position"]
             match chance.randrange(4):
@@ -255,17 +273,16 @@ def acts(folder: Path, trials: int, first: int) -> str:
                 ask("/v1/rollbacks", to={"position": done["from"]})
             if trial % 20 == 19:
                 print(f"  {trial + 1}: {sum(statuses.values()):,} requests", flush=True)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+        asked = len(took) / (time.monotonic() - began)
     assert set(statuses) == {201, 202}, statuses
+    assert eventually(lambda: _caught_up(service), within_s=300.0)
     _verify(service)
     service.stop()
     ordered = sorted(took)
     return (
-        f"{bound(trials)}; {len(took):,} requests meanwhile, 0 failed, p50 {ordered[len(took) // 2] * 1e3:.0f} ms, "
-        f"p99 {ordered[len(took) * 99 // 100] * 1e3:.0f} ms, digests identical"
+        f"{bound(trials)}; {len(took):,} requests meanwhile, {asked:.0f}/s where {most:.0f}/s were the most, 0 failed, "
+        f"p50 {ordered[len(took) // 2] * 1e3:.0f} ms, p99 {ordered[len(took) * 99 // 100] * 1e3:.0f} ms, digests "
+        f"identical"
     )
 
 
@@ -319,22 +336,43 @@ PHASES: dict[str, Callable[[Path, int, int], str]] = {
 }
 
 
+def beside(name: str, trials: int, first: int, pieces: int) -> str:
+    """Pieces of a phase beside each other, each a process of its own with a service of its own."""
+    edges = [trials * k // pieces for k in range(pieces + 1)]
+    command = [sys.executable, "-m", "tests.faults.torture", "--only", name]
+    running = [
+        subprocess.Popen([*command, "--trials", str(until - start), "--first", str(first + start)], cwd=ROOT)
+        for start, until in itertools.pairwise(edges)
+        if until > start
+    ]
+    try:
+        codes = [process.wait() for process in running]
+    finally:
+        for process in running:
+            process.terminate()  # where this one was told to stop
+    if any(codes):
+        raise SystemExit(f"{name}: not as promised in {sum(map(bool, codes))} of {len(codes)} pieces, see above")
+    return f"all pieces: {bound(trials)}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--trials", type=int, default=300, help="of each phase")
     parser.add_argument("--first", type=int, default=0, help="number of the first one: a seed, so that pieces add up")
     parser.add_argument("--only", default=",".join(PHASES), help="phases, with commas")
+    parser.add_argument("--beside", type=int, default=1, help="pieces of a phase that run beside each other")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for name in options.only.split(","):
-        phase = PHASES[name]
-        print(f"{name}: {(phase.__doc__ or '').splitlines()[0]}", flush=True)
-        with tempfile.TemporaryDirectory(prefix=f"torture-{name}-") as folder:
-            began = time.monotonic()
-            print(
-                f"{name}: {phase(Path(folder), options.trials, options.first)}  ({time.monotonic() - began:.0f} s)",
-                flush=True,
-            )
+        began = time.monotonic()
+        if options.beside > 1:
+            told = beside(name, options.trials, options.first, options.beside)
+        else:
+            phase = PHASES[name]
+            print(f"{name}: {(phase.__doc__ or '').splitlines()[0]}", flush=True)
+            with tempfile.TemporaryDirectory(prefix=f"torture-{name}-") as folder:
+                told = phase(Path(folder), options.trials, options.first)
+        print(f"{name}: {told}  ({time.monotonic() - began:.0f} s)", flush=True)
     return 0
 
 
