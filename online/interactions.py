@@ -312,8 +312,8 @@ def _read_csv(path: Path) -> Any:
             ),
         )
     except pa.ArrowInvalid as error:
-        # Found by reading again: a handler for broken rows would be let go by a thread of Arrow's, and where the
-        # interpreter ends before that thread has its turn, the process is aborted.
+        # Found by reading again: a handler for broken rows is let go by one of Arrow's threads, and an interpreter that
+        # ends before that thread has had its turn may be aborted.
         if "parse error" in str(error):
             raise _broken_row(path, len(names)) from error
         raise InteractionsMalformed(
