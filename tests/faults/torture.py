@@ -38,7 +38,7 @@ from tests.faults.test_learner_crashes import crash_and_compare
 from tests.online.test_erasure import erase_and_compare
 
 SLOW_US = "20000-900000"  # what a sync takes where it is slow: 20 to 900 ms, by chance
-CLIENTS = 2  # that load a service while acts are done to its past
+CLIENTS = 16  # that load a service while acts are done to its past: no one waits long enough to be late for its next
 
 
 class Trials:
