@@ -22,7 +22,8 @@ from api.decisions import describe
 from api.door import ANYBODY, Principal
 from api.fare_routes import add_fare_routes
 from api.feedback import take_events
-from api.hot import App, Edge, Headers, read_body
+from api.heads import Headers
+from api.hot import App, Edge, read_body
 from api.idempotency import Answer
 from api.items import post_items, put_item
 from api.login import add_login_routes

@@ -4,6 +4,8 @@ Without them a peer that sends one byte a second holds its connection for ever, 
 end fills the memory. A head that arrives in one piece, as nearly all do, costs nothing here. The body has its own
 limits, in `api.hot`.
 
+A plain request for a slate whose body came along with its head is answered by `api.direct`, where a worker has one.
+
 And connections are taken as they wait: libuv accepts one a turn of the loop, and a worker with a few hundred requests
 under way turns some ten times a second, so that of a thousand who come at once most would wait for minutes beside
 those few who are in.
@@ -15,9 +17,11 @@ from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.direct import PATH, Direct, Exchange
 from api.problems import MEDIA_TYPE, Problem
 
 STREAM = "/dashboard/stream"
+PATH_BYTES = PATH.encode("ascii")
 
 
 class Connection(HttpToolsProtocol):
@@ -28,11 +32,13 @@ class Connection(HttpToolsProtocol):
     listening: ClassVar[socket.socket | None] = None  # which a worker takes connections from, a few at a time
     accepted_at_once: ClassVar[int] = 64
     accepting: ClassVar[set[asyncio.Task[object]]] = set()
+    direct: ClassVar[Direct | None] = None
 
     _is_taken = False  # by ourselves, and not by the loop
     _in_head = True
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _awaited: list[bytes] | None = None  # the body of what may be a plain request, as far as it came
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -72,6 +78,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._awaited is not None and not self.transport.is_closing():
+            self._go_on_slowly()
         if not self._in_head:
             if self._head_timer is not None:
                 self._stop_timer()
@@ -96,7 +104,56 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self.direct is not None and self._may_be_plain():
+            self._awaited = []
+        else:
+            super().on_headers_complete()
+
+    def _may_be_plain(self) -> bool:
+        parser, cycle = self.parser, self.cycle
+        return (
+            self.url == PATH_BYTES
+            and parser.get_method() == b"POST"
+            and (cycle is None or cycle.response_complete)
+            and parser.should_keep_alive()
+            and parser.get_http_version() == "1.1"
+            and not parser.should_upgrade()
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+        )
+
+    def on_body(self, body: bytes) -> None:
+        if self._awaited is None:
+            super().on_body(body)
+        else:
+            self._awaited.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._awaited is None:
+            super().on_message_complete()
+            return
+        body = b"".join(self._awaited)
+        assert self.direct is not None
+        if self.direct.takes(self.headers, body):
+            self._awaited = None
+            exchange = self.cycle = Exchange(self)  # type: ignore[assignment]
+            self.direct.begin(exchange, self.headers, body, self.client[0] if self.client else "")
+        else:
+            self._go_on_slowly()
+            super().on_message_complete()
+
+    def _go_on_slowly(self) -> None:
+        """It is no plain request, or not yet here: as any other."""
+        came, self._awaited = self._awaited, None
         super().on_headers_complete()
+        for body in came or ():
+            super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._head_timer is not None and self._in_head:  # the next one's time starts now that it is its turn
+            self._stop_timer()
+            self._head_timer = self.loop.call_later(self.head_timeout_s, self._on_slow_head)
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP is a problem like any other."""
@@ -104,7 +161,7 @@ class Connection(HttpToolsProtocol):
 
     def _on_slow_head(self) -> None:
         self._head_timer = None
-        if self.cycle is not None and not self.cycle.response_complete:  # its time starts when its turn comes
+        if self.cycle is not None and not self.cycle.response_complete:
             self._head_timer = self.loop.call_later(self.head_timeout_s, self._on_slow_head)
         elif self._in_head:
             self._refuse(Problem("head_timeout"))

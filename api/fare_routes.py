@@ -11,7 +11,8 @@ from api import schemas_fares as schemas
 from api.fare_rules import rules_in_force
 from api.fares import quote
 from api.flights import put_flight
-from api.hot import Headers, read_body
+from api.heads import Headers
+from api.hot import read_body
 from api.openapi import BODY_PROBLEMS, IDEMPOTENCY_HEADER, MIN_POSITION_HEADER, operation
 from api.outcomes import cancel, outcome
 from api.service import Answering, Service

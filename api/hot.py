@@ -7,7 +7,6 @@ defects.
 """
 
 import asyncio
-import os
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -19,9 +18,11 @@ import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from api.connection import STREAM
+from api.direct import Direct
 from api.door import Principal
 from api.fares import quote as quote_fare
 from api.feedback import take_events
+from api.heads import JSON, Headers, RequestIds, Scope, peer_of
 from api.idempotency import Answer
 from api.load import Load
 from api.outcomes import outcome
@@ -32,14 +33,11 @@ from api.scopes import scope_of
 from api.service import Answering, Call, Service
 from api.settings import BODY_TIMEOUT_S
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_JSON = b"application/json"
-_REQUEST_ID_MAX = 128
 _DECIDING = frozenset({"recommendations", "quotes"})
 _QUOTES, _OUTCOME = "/v1/quotes/", "/outcome"
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -65,6 +63,9 @@ class Edge:
         }
         self._request_ids = RequestIds()
         self._load = Load()
+        # Lines about single requests are bound to a task's context.
+        logged = service.settings.access_log
+        self.direct = None if logged else Direct(service, self._request_ids, self._load)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -120,7 +121,7 @@ class Edge:
         if self._service.settings.access_log:
             log.info("request", call=name, status=status, ms=round(seconds * 1_000, 2))
 
-    def _bind(self, headers: "Headers", request_id: str) -> None:
+    def _bind(self, headers: Headers, request_id: str) -> None:
         """What every line about this request carries, where there is one for each: its id, and the trace it is in."""
         if self._service.settings.access_log:
             clear_contextvars()
@@ -192,47 +193,10 @@ class Edge:
         self._answered(name, status, time.perf_counter() - started)
 
 
-class Headers:
-    """The few headers that matter here, by one look through the list."""
-
-    __slots__ = ("found",)
-
-    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self.found = dict(raw)
-
-    def get(self, name: bytes) -> bytes | None:
-        return self.found.get(name)
-
-    def text(self, name: bytes) -> str | None:
-        value = self.found.get(name)
-        return None if value is None else value.decode("latin-1")
-
-
-def peer_of(scope: Scope) -> str:
-    """The address of whoever is connected."""
-    client = scope.get("client")
-    return str(client[0]) if client else ""
-
-
-class RequestIds:
-    """The client's own id where it is fit to be repeated, else one of ours: process, then a count."""
-
-    def __init__(self) -> None:
-        self._prefix = os.urandom(6).hex()
-        self._count = 0
-
-    def of(self, headers: Headers) -> str:
-        given = headers.text(b"x-request-id")
-        if given and len(given) <= _REQUEST_ID_MAX and given.isascii() and given.isprintable():
-            return given
-        self._count += 1
-        return f"{self._prefix}-{self._count:x}"
-
-
 async def read_body(receive: Receive, headers: Headers) -> bytes:
     """The whole body, within its limits of kind, size and time. Raises Problem, ClientWentAway."""
     declared = headers.get(b"content-type")
-    if declared != _JSON and not _is_json(declared):
+    if declared != JSON and not _is_json(declared):
         raise Problem("unsupported_media_type")
     if headers.get(b"content-encoding") not in (None, b"identity"):
         raise Problem("unsupported_media_type", "Compressed bodies are not read.")
@@ -277,7 +241,7 @@ def _is_json(declared: bytes | None) -> bool:
     if declared is None:
         return False
     kind = declared.split(b";", 1)[0].strip().lower()
-    return kind == _JSON or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+    return kind == JSON or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 
 
 async def respond(send: Send, answer: Answer, request_id: str) -> None:
@@ -287,7 +251,7 @@ async def respond(send: Send, answer: Answer, request_id: str) -> None:
             "type": "http.response.start",
             "status": answer.status,
             "headers": [
-                (b"content-type", _JSON),
+                (b"content-type", JSON),
                 (b"content-length", b"%d" % len(answer.body)),
                 (b"x-request-id", request_id.encode("latin-1")),
                 *answer.headers,

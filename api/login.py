@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
 from api.door import COOKIE, SESSION_S, Door, refuse_foreign_origin
-from api.hot import peer_of
+from api.heads import peer_of
 from api.pages import page
 from api.problems import Problem
 

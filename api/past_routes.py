@@ -8,7 +8,8 @@ from fastapi import FastAPI, Request, Response
 from api import schemas_past as schemas
 from api.body import decode
 from api.decisions import find_position
-from api.hot import Headers, read_body
+from api.heads import Headers
+from api.hot import read_body
 from api.openapi import BODY_PROBLEMS, IDEMPOTENCY_HEADER, operation
 from api.problems import Problem
 from api.rollbacks import roll_back

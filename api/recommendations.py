@@ -19,6 +19,7 @@ from api.settings import N_DEFAULT
 from api.values import context_of, event_time_ms, identifier, identifiers
 from online import records
 from online.log import LogError
+from online.records import Decision
 
 _decoder = msgspec.json.Decoder(RecommendationRequest)
 _encoder = msgspec.json.Encoder()
@@ -34,47 +35,33 @@ class Question(msgspec.Struct, frozen=True):
     exclude: list[str] | None
     at_ms: int
     given_at_ms: int | None
+    decision_id: str | None
+    received_ms: int
 
 
 async def recommend(service: Service, call: Call) -> Answer:
     """Answer one call. Raises Problem."""
-    received_ms = clock_ms()
-    question, decision_id = _read(call.body, received_ms)
-    model = service.model
+    question = ask(call.body)
     if call.min_position is not None:
         await service.learned(call.min_position)
+    decision_id = question.decision_id
     if decision_id is None and call.idempotency_key is not None:
         decision_id = id_from_key(service.settings.secret, call.own_key, purpose="decision")
-    if decision_id is None:
-        decision_id = make_id(received_ms)
-    else:
+    if decision_id is not None:
         earlier = await _earlier(service, decision_id, question, call.client)
         if earlier is not None:
             return earlier
-    if service.settings.access_log:
-        structlog.contextvars.bind_contextvars(decision_id=decision_id)
-    decision = model.recommend(
-        decision_id=decision_id,
-        user_id=question.user_id,
-        n=question.n,
-        context=question.context,
-        candidates=question.candidates,
-        exclude=question.exclude,
-        at_ms=question.at_ms,
-        received_ms=received_ms,
-        client=call.client,
-        head=service.writer.head,
-    )
+    decision = decide(service, question, decision_id=decision_id, client=call.client)
     try:
-        service.remember_decision(decision_id, await service.writer.append([records.encode(decision)]))
-        recorded = True
+        position = await service.writer.append([records.encode(decision)])
     except LogError:
-        service.metrics.unrecorded()
-        recorded = False
-    return Answer(201, _encoder.encode(reply_of(decision, recorded=recorded)))
+        position = None
+    return answer_of(service, decision, position)
 
 
-def _read(body: bytes, received_ms: int) -> tuple[Question, str | None]:
+def ask(body: bytes) -> Question:
+    """What a body asks. Raises Problem."""
+    received_ms = clock_ms()
     request = decode_once(_decoder, body)
     if not _proved_single(request, body) and has_duplicate_key(body):
         raise Problem("duplicate_key")
@@ -82,7 +69,7 @@ def _read(body: bytes, received_ms: int) -> tuple[Question, str | None]:
         given_at_ms = None
         if request.asked_at is not None:
             given_at_ms = event_time_ms(request.asked_at, received_ms, "/asked_at")
-        question = Question(
+        return Question(
             user_id=identifier(request.user_id, "/user_id"),
             n=N_DEFAULT if request.n is UNSET else request.n,
             context=context_of(request.context, "/context") if request.context else None,
@@ -90,11 +77,39 @@ def _read(body: bytes, received_ms: int) -> tuple[Question, str | None]:
             exclude=identifiers(request.exclude, "/exclude") if request.exclude else None,
             at_ms=received_ms if given_at_ms is None else given_at_ms,
             given_at_ms=given_at_ms,
+            decision_id=None if request.decision_id is None else identifier(request.decision_id, "/decision_id"),
+            received_ms=received_ms,
         )
-        decision_id = None if request.decision_id is None else identifier(request.decision_id, "/decision_id")
     except Fault as fault:
         raise fault.problem() from fault
-    return question, decision_id
+
+
+def decide(service: Service, question: Question, *, decision_id: str | None = None, client: str = "") -> Decision:
+    """The decision, from memory, under a new id where none is given; it is not in the log yet. Raises Problem."""
+    decision_id = decision_id or make_id(question.received_ms)
+    if service.settings.access_log:
+        structlog.contextvars.bind_contextvars(decision_id=decision_id)
+    return service.model.recommend(
+        decision_id=decision_id,
+        user_id=question.user_id,
+        n=question.n,
+        context=question.context,
+        candidates=question.candidates,
+        exclude=question.exclude,
+        at_ms=question.at_ms,
+        received_ms=question.received_ms,
+        client=client,
+        head=service.writer.head,
+    )
+
+
+def answer_of(service: Service, decision: Decision, position: int | None) -> Answer:
+    """What is answered, once the decision stands in the log at `position`; None where the log is away."""
+    if position is None:
+        service.metrics.unrecorded()
+    else:
+        service.remember_decision(decision.decision_id, position)
+    return Answer(201, _encoder.encode(reply_of(decision, recorded=position is not None)))
 
 
 def _proved_single(request: RecommendationRequest, body: bytes) -> bool:

@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from api.app import create_app
     from api.connection import Connection
+    from api.hot import Edge
     from api.settings import ServiceSettings, read_secret, worker_ready_file
     from api.spans import open_spans
     from api.talk import configure_logs
@@ -61,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     listening = socket.socket(fileno=options.fd)
     listening.setblocking(False)
     Connection.listening = listening
+    Connection.direct = app.direct if isinstance(app, Edge) else None  # what is traced goes the common way
     uvicorn.Server(config).run(sockets=[listening])
     return 0
 

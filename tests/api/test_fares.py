@@ -259,6 +259,8 @@ def test_a_fare_is_explained_by_its_record(fares: Running) -> None:
 def test_rules_are_previewed_written_obeyed_and_removed(fares: Running) -> None:
     put = flight(fares, "b-1", market="ZRH-FAO")
     before = quoted(fares, "b-1", headers={"X-Min-Position": str(put.json()["position"])})["fare_cents"]
+    # A preview looks at the market's clock, which that quote has moved as soon as it is learned.
+    assert eventually(lambda: learned(fares, fares.client.get("/v1/state").json()["log_head"]))
     rule = {"rule_id": "no-less", "kind": "floor", "market": "ZRH-FAO", "fare_cents": 39_999}
     act = {"act": "rules", "put": [rule], "reason": "fuel", "author": "ada"}
     preview = fares.client.post("/v1/acts", json=act | {"dry_run": True}).json()
