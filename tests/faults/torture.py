@@ -47,6 +47,7 @@ class Trials:
     def __init__(self, first: int, many: int, seconds: float) -> None:
         self.first, self._many, self._until = first, many, time.monotonic() + seconds
         self.done = 0
+        self.after = contextlib.ExitStack()  # what is to be ended, however they end
 
     def __iter__(self) -> Iterator[int]:
         for number in range(self.first, self.first + self._many):
@@ -163,6 +164,7 @@ def slow(folder: Path, trials: Trials) -> str:
 def kills(folder: Path, trials: Trials) -> str:
     """Server, learner, worker, all three killed or hung under load: what was answered with 202 is counted once."""
     service = Running(folder / "kills", "--workers", "2", "--snapshot-every", "2", "--log-kept", "1000")
+    trials.after.callback(_end, service)
     chance = random.Random(f"kills {trials.first}")
     accepted: list[str] = []
     stop = threading.Event()
@@ -228,6 +230,7 @@ def acts(folder: Path, trials: Trials) -> str:
     """Rollbacks, surgery, undo, freeze and resume at half of the load that the same clients can make it bear: no
     request fails, every digest is as it should be. A time counts from when the request was due."""
     service = Running(folder / "acts", "--workers", "2")
+    trials.after.callback(_end, service)
     service.fill(items=30, users=20)
     chance = random.Random(f"acts {trials.first}")
     statuses: dict[int, int] = {}
@@ -306,6 +309,11 @@ def acts(folder: Path, trials: Trials) -> str:
         f"p50 {ordered[len(took) // 2] * 1e3:.0f} ms, p99 {ordered[len(took) * 99 // 100] * 1e3:.0f} ms, digests "
         f"identical"
     )
+
+
+def _end(service: Running) -> None:
+    if service.process.poll() is None:
+        service.stop()
 
 
 def _caught_up(service: Running) -> bool:
@@ -392,7 +400,9 @@ def main() -> int:
         print(f"{name}: {(phase.__doc__ or '').splitlines()[0]}", flush=True)
         with tempfile.TemporaryDirectory(prefix=f"torture-{name}-") as folder:
             began = time.monotonic()
-            told = phase(Path(folder), Trials(options.first, options.trials, options.seconds))
+            trials = Trials(options.first, options.trials, options.seconds)
+            with trials.after:
+                told = phase(Path(folder), trials)
             print(f"{name}: {told}  ({time.monotonic() - began:.0f} s)", flush=True)
     return 0
 
