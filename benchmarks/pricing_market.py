@@ -3,6 +3,7 @@
     python benchmarks/pricing_market.py [--flights 160] [--first-seed 1] [--seeds 1] [--cases rich,jump] [--json]
     python benchmarks/pricing_market.py --over-http [--flights 160] …
     python benchmarks/pricing_market.py --fold [--flights 160] …
+    python benchmarks/pricing_market.py --seats 0.3 [--flights 160] …
 
 rich: a booking log of 240 flights, no drift. jump: the same log; in mid-calendar everybody would pay a third more or
 less, and as many more or fewer ask. few: a log of 20 flights on half of the routes. none: no log. Also boom and trend.
@@ -10,7 +11,8 @@ Routes and seeds are others than those that settings were chosen on (101 to 106)
 optimum, flight by flight. --over-http: the same customers come to two real services, `perennial up` on the same
 artifact, one of which an act has frozen; each fare is held against that of the same fold in one process. --fold: that
 fold alone, without a service. "later" are the flights that leave 30 days after mid-calendar or later, by_market each
-route. "arrivals alone" learns how many ask, flight by flight, and nothing of what they would pay.
+route. "arrivals alone" learns how many ask, flight by flight, and nothing of what they would pay. --seats: so much of
+each route's seats, in its past as well, which is sold out all the sooner.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -68,10 +71,15 @@ def trained(routes: list[Route], flights: int, seed: int, folder: Path) -> Artif
     return pretrain_pricing(file, folder / f"artifact-{seed}", device="cpu", quiet=True)
 
 
+def drawn(seed: int, seats: float) -> list[Route]:
+    """The routes of a seed, with so much of their seats."""
+    return [replace(route, capacity=max(1, int(route.capacity * seats))) for route in draw_routes(ROUTES, seed)]
+
+
 @cache
-def practised(seed: int) -> tuple[Rule, Rule]:
+def practised(seed: int, seats: float) -> tuple[Rule, Rule]:
     """The rule ladder and the fixed fares, tuned on 80 other flights of the same routes, without drift."""
-    routes = draw_routes(ROUTES, seed)
+    routes = drawn(seed, seats)
     first = DAYS + 1
     practice = draw_market(
         routes=routes, flights_per_route=10, seed=seed + 2_000, first_departure_day=first, calendar_days=100
@@ -79,7 +87,7 @@ def practised(seed: int) -> tuple[Rule, Rule]:
     return tuned_rule(practice, seed=seed), best_fixed(practice)
 
 
-def sellers(artifact: Artifact, seed: int, *, baselines: bool) -> dict[str, Seller]:
+def sellers(artifact: Artifact, seed: int, seats: float, *, baselines: bool) -> dict[str, Seller]:
     """Everybody who sells in a case."""
     found: dict[str, Seller] = {
         "frozen": KernelSeller(artifact, learns=False, seed=seed),
@@ -87,7 +95,7 @@ def sellers(artifact: Artifact, seed: int, *, baselines: bool) -> dict[str, Sell
         "continued": KernelSeller(artifact, seed=seed),
     }
     if baselines:
-        rule, fixed = practised(seed)
+        rule, fixed = practised(seed, seats)
         found |= {
             "EMSRb, true demand": Emsr(marginal=False),
             "EMSRb-MR, true demand": Emsr(marginal=True),
@@ -118,7 +126,9 @@ def over_http(
     return took, again, told
 
 
-def run(case: str, *, flights: int, seeds: range, baselines: bool, http: bool, fold: bool = False) -> dict[str, object]:
+def run(
+    case: str, *, flights: int, seeds: range, baselines: bool, http: bool, fold: bool = False, seats: float = 1.0
+) -> dict[str, object]:
     """One case over all seeds."""
     agreement: list[str] = []
     revenue: dict[str, list[np.ndarray]] = {}
@@ -126,7 +136,7 @@ def run(case: str, *, flights: int, seeds: range, baselines: bool, http: bool, f
     markets: dict[str, list[float]] = {}
     after: list[np.ndarray] = []
     for seed in seeds:
-        routes = draw_routes(ROUTES, seed)
+        routes = drawn(seed, seats)
         market: Market = draw_market(
             routes=routes, flights_per_route=flights // ROUTES, seed=seed, drift=CASES[case][0]
         )
@@ -141,7 +151,7 @@ def run(case: str, *, flights: int, seeds: range, baselines: bool, http: bool, f
         )
         with tempfile.TemporaryDirectory() as folder:
             artifact = trained(routes, CASES[case][1], seed, Path(folder))
-            found = sellers(artifact, seed, baselines=baselines)
+            found = sellers(artifact, seed, seats, baselines=baselines)
             taken = {name: play(market, seller).revenue_cents for name, seller in found.items()}
             for name, learns in (("frozen", False), ("continued", True)) if fold else ():
                 alone = FoldSeller(artifact, seed=seed, learns=learns)
@@ -195,6 +205,7 @@ def main() -> None:
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--over-http", action="store_true", help="play two real services too")
     parser.add_argument("--fold", action="store_true", help="sell through the service's fold in this process too")
+    parser.add_argument("--seats", type=float, default=1.0, help="of a route's own number, for every route")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     results = []
@@ -208,6 +219,7 @@ def main() -> None:
             baselines=not given.no_baselines,
             http=given.over_http,
             fold=given.fold,
+            seats=given.seats,
         )
         results.append(found)
         if not given.json:

@@ -1,10 +1,11 @@
 """Places at which a test can have this process killed: PERENNIAL_FAILPOINT=name:k:file.
 
-The process kills itself, as SIGKILL would, when it passes the named place for the k-th time. The file is made first;
-while it is there nothing happens: the process that is started in its place lives. Without the variable a place costs
-one comparison.
+The process kills itself, as SIGKILL would, when it passes the named place for the k-th time; what copies of it (forks)
+have passed counts too. The file is made first; while it is there nothing happens: the process that is started in its
+place lives. Without the variable a place costs one comparison.
 """
 
+import mmap
 import os
 import signal
 from pathlib import Path
@@ -22,17 +23,18 @@ NAMES = (
     "erasure.removed",  # and the snapshots, and the receipt is not finished
 )
 _WANTED = os.environ.get("PERENNIAL_FAILPOINT", "")
-_passed: dict[str, int] = {}
+_passed = mmap.mmap(-1, mmap.PAGESIZE) if _WANTED else None  # how often, in memory that copies share
 
 
 def failpoint(name: str) -> None:
     """A place with a name of NAMES."""
-    if not _WANTED:
+    if _passed is None:
         return
     wanted, k, marker = _WANTED.split(":", 2)
     if name != wanted:
         return
-    _passed[name] = _passed.get(name, 0) + 1
-    if _passed[name] == int(k) and not Path(marker).exists():
+    times = int.from_bytes(_passed[:8], "little") + 1
+    _passed[:8] = times.to_bytes(8, "little")
+    if times == int(k) and not Path(marker).exists():
         Path(marker).write_text(name)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -10,13 +10,14 @@ from batch.pricing.bookings import Bookings
 from batch.pricing.features import Feature, weekdays
 from online.pricing.layout import CONTEXTS, FEATURES_MAX, WINDOW_DAYS, WINDOWS
 from online.pricing.prior import CANCELLATIONS, published_windows
+from online.pricing.settings import Settings
 
 DAY_MS = 86_400_000
 ROUNDS = 4
 FACTOR_SPREAD = 0.25  # prior deviation of a factor's logarithm
 LEVEL_PRIOR = 10.0  # requests that a market's level is worth before any came
 HISTORY_WEIGHT = 0.5  # flights have shocks of their own, so requests are fewer witnesses than they are
-OVERDISPERSION = 3.0  # of a flight's count, over a Poisson's variance
+FLIGHT_PRIOR = Settings().flight_prior_requests  # as the fold believes a flight's own level
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +34,45 @@ class Arrivals:
     horizon_days: float
 
 
-def flight_exposure(bookings: Bookings) -> tuple[np.ndarray, np.ndarray, float]:
-    """(days [flights, WINDOWS] that each flight was on sale, departs_ms [flights], the horizon in days).
+def flight_exposure(bookings: Bookings) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """(days [flights, WINDOWS] that each flight was on sale, departs_ms [flights], rows that came in them bool [n], the
+    horizon in days).
 
     A flight is taken to be on sale from the horizon (the earliest request of any flight), or from the log's begin, up
-    to its departure, the log's end, or the request that took its last seat.
+    to its departure or the log's end. Not from the request that took its last seat on, in a log in which nobody asks
+    for what is sold out: until the next request, for which a seat must have come back. When it did nobody knows, so
+    that request ends no time in which it was waited for, and counts as little as that time does.
     """
     flights = len(bookings.flight_ids)
     horizon = float(np.ceil(bookings.days.max()))
     begin, end = int(bookings.asked_ms[0]), int(bookings.asked_ms[-1])
     departs = np.zeros(flights, np.int64)
     departs[bookings.flight] = bookings.departs_ms
-    last = np.zeros(flights, np.int64)
-    last[bookings.flight] = np.arange(len(bookings))  # rows are in time order: the last one stays
-    sold_out = bookings.seats_after[last] <= 0
-    until = np.minimum(departs, end)
-    until = np.where(sold_out, np.minimum(until, bookings.asked_ms[last]), until)
-    early = np.clip((departs - np.maximum(departs - int(horizon * DAY_MS), begin)) / DAY_MS, 0.0, None)
-    late = np.clip((departs - until) / DAY_MS, 0.0, None)
+    order = np.lexsort((np.arange(len(bookings)), bookings.flight))  # rows are in time order, and stay so by flight
+    flight, asked = bookings.flight[order], bookings.asked_ms[order]
+    sold_out = bookings.seats_after[order] <= 0
+    newest = np.append(flight[1:] != flight[:-1], True)
+    if not bookings.quoted.all():  # what is asked for and sold out stands in the log, but for the end of it
+        sold_out &= newest
+    until = np.where(newest, np.minimum(departs[flight], end), np.append(asked[1:], 0))
+    first = np.flatnonzero(np.append(True, newest[:-1]))
+    days = np.zeros((flights, WINDOWS))
+    opens = np.maximum(departs - int(horizon * DAY_MS), begin)[flight[first]]
+    np.add.at(days, flight[first], _by_window(opens, asked[first], departs[flight[first]]))
+    open_ = np.flatnonzero(~sold_out)
+    np.add.at(days, flight[open_], _by_window(asked[open_], until[open_], departs[flight[open_]]))
+    came = np.ones(len(bookings), np.bool_)
+    came[order[1:]] = newest[:-1] | ~sold_out[:-1]
+    return days, departs, came, horizon
+
+
+def _by_window(from_ms: np.ndarray, until_ms: np.ndarray, departs_ms: np.ndarray) -> np.ndarray:
+    """Days of each stretch of time in each window before departure, [n, WINDOWS]."""
     begins = np.array(WINDOW_DAYS)
     ends = np.append(begins[1:], np.inf)
-    days = np.clip(np.minimum(early[:, None], ends) - np.maximum(late[:, None], begins), 0.0, None)
-    return days, departs, horizon
+    early, late = ((np.clip(departs_ms - at, 0, None) / DAY_MS)[:, None] for at in (from_ms, until_ms))
+    days: np.ndarray = np.clip(np.minimum(early, ends) - np.maximum(late, begins), 0.0, None)
+    return days
 
 
 def fit_arrivals(bookings: Bookings, features: list[Feature], references: np.ndarray) -> Arrivals:
@@ -64,10 +82,10 @@ def fit_arrivals(bookings: Bookings, features: list[Feature], references: np.nda
         nothing = np.zeros((0, WINDOWS))
         return Arrivals(nothing, nothing, nothing, shape0, rate0, np.ones(7), features, 0.0)
     flights, markets = len(bookings.flight_ids), len(bookings.market_ids)
-    days, departs, horizon = flight_exposure(bookings)
+    days, departs, counts, horizon = flight_exposure(bookings)
     window = np.searchsorted(np.array(WINDOW_DAYS), bookings.days, side="right") - 1
     count = np.zeros((flights, WINDOWS))
-    np.add.at(count, (bookings.flight, window), 1.0)
+    np.add.at(count, (bookings.flight, window), counts.astype(np.float64))
     market = np.zeros(flights, np.int64)
     market[bookings.flight] = bookings.market
 
@@ -85,9 +103,11 @@ def fit_arrivals(bookings: Bookings, features: list[Feature], references: np.nda
     pool = shape0 / rate0
     level = np.ones(markets)
     rates = np.tile(pool, (markets, 1))
+    own_level = np.ones(flights)
     for _ in range(ROUNDS):
         factor = np.exp(design @ weights)
-        exposure = days * factor[:, None]
+        # Who is on sale late is whom few ask for: each flight's days count as many as its level says (EM, E-step).
+        exposure = days * (factor * own_level)[:, None]
         came = np.zeros((markets, WINDOWS))
         there = np.zeros((markets, WINDOWS))
         np.add.at(came, market, count)
@@ -96,10 +116,12 @@ def fit_arrivals(bookings: Bookings, features: list[Feature], references: np.nda
         level = (LEVEL_PRIOR + came.sum(1)) / (LEVEL_PRIOR + (there * pool).sum(1))
         prior = shape0 + 0.0 * came
         rates = (prior + came * HISTORY_WEIGHT) / (prior / (pool * level[:, None]) + there * HISTORY_WEIGHT)
-        # One Newton step of a ridged, overdispersed Poisson regression of flights' counts.
+        # One Newton step of a ridged regression of flights' counts, Poisson with Gamma levels (negative binomial).
         expected = (days * rates[market]).sum(1) * factor
-        residual = (count.sum(1) - expected) / OVERDISPERSION
-        curvature = (design * (expected / OVERDISPERSION)[:, None]).T @ design
+        own_level = (FLIGHT_PRIOR + count.sum(1)) / (FLIGHT_PRIOR + expected)
+        believed = FLIGHT_PRIOR / (FLIGHT_PRIOR + expected)
+        residual = (count.sum(1) - expected) * believed
+        curvature = (design * (expected * believed)[:, None]).T @ design
         ridge = np.eye(len(weights)) / FACTOR_SPREAD**2
         weights = weights + np.linalg.solve(curvature + ridge, design.T @ residual - weights / FACTOR_SPREAD**2)
         weights = np.clip(weights, -1.5, 1.5)

@@ -69,7 +69,7 @@ def solve(p: Pricing, flight: int, at_ms: int, learning: bool) -> None:
     """The flight's table, new. Frozen, the time that has passed says nothing about arrivals, of a flight on sale.
 
     Learning, that time is counted by the flight's next record, not here: with the silence up to now counted in every
-    table, sellers on the routes of seeds 101 to 103 took 0.2 to 0.6 points less.
+    table, sellers on the routes of seeds 101 and 102 took 0.2 to 0.6 points less.
     """
     if not learning and p.flights.advanced_ms[flight] > 0:
         p.flights.advanced_ms[flight] = max(p.flights.advanced_ms[flight], at_ms)

@@ -1,5 +1,7 @@
 """What the batch job makes of a booking log, of a thin one, and of none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,13 +17,13 @@ from online.artifact import read_artifact
 from online.pricing.arrays import artifact_markets, load_artifact, load_markets, pricing_capacity, pricing_views
 from online.pricing.demand import logit_gradient, set_input
 from online.pricing.features import overlay
-from online.pricing.layout import DAY_MS, DIMENSION, FEATURES_MAX, INPUTS, PRICING_COLUMNS
+from online.pricing.layout import DAY_MS, DIMENSION, FEATURES_MAX, INPUTS, PRICING_COLUMNS, WINDOW_DAYS
 from online.pricing.markets import feature_names
 from online.pricing.prior import published_deviation, published_mean
 from online.pricing.settings import Settings
 from online.tables import allocate
 from simulations.airline_history import past, write_bookings
-from simulations.airline_market import draw_market, draw_routes
+from simulations.airline_market import DAYS, WINDOW_EDGES, draw_market, draw_routes
 
 HEAD = "flight_id,market,departs_at,asked_at,fare_cents,booked,seats_left,capacity"
 
@@ -179,6 +181,27 @@ def test_arrivals_find_the_rates_weekdays_and_peaks_that_made_them(tmp_path):
     assert per_day[0] / per_day[5] == pytest.approx(2.0, rel=0.05)
     quiet = np.median(found.weekday)
     assert found.weekday.max() / quiet == pytest.approx(1.2, rel=0.05)
+
+
+@pytest.mark.parametrize("seats", [0.3, 1.0])
+def test_arrivals_are_no_fewer_where_flights_were_sold_out_early_and_some_seats_came_back(tmp_path, seats):
+    """240 flights of the market's past, whose requests for what is sold out are not in the log."""
+    routes = [replace(r, capacity=int(r.capacity * seats), cancels=0.004) for r in draw_routes(8, 103)]
+    market = draw_market(routes=routes, flights_per_route=30, seed=103, calendar_days=200)
+    path = tmp_path / "bookings.csv"
+    write_bookings(path, market, past(market, 103))
+    bookings = read_bookings(path)
+    references = reference_fares(bookings)
+    found = fit_arrivals(bookings, read_features(bookings, references), references)
+    ends = np.append(np.array(WINDOW_DAYS)[1:], np.inf)
+    of_window = np.searchsorted(WINDOW_EDGES, np.minimum(ends, DAYS) - 1e-9, side="right")[: int((ends <= DAYS).sum())]
+    ratio = [
+        found.shape[m, : len(of_window)] / found.rate[m, : len(of_window)] / routes[int(name[1:])].arrivals[of_window]
+        for m, name in enumerate(bookings.market_ids)
+    ]
+    # 0.2 to 0.8 of the truth, the later the fewer, while time counted in which they were sold out.
+    mean = np.mean(ratio, axis=0)
+    assert (mean > 0.8).all() and (mean < 1.25).all(), mean
 
 
 def test_personal_data_and_too_many_features_are_refused(tmp_path):

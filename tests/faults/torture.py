@@ -1,14 +1,17 @@
 """The long form of the fault tests: `make torture`, with counts and what no failure in them shows.
 
-    python -m tests.faults.torture [--trials 300] [--first 0] [--only simulation,cuts,kills,slow,…]
+    python -m tests.faults.torture [--trials 300] [--first 0] [--only simulation,cuts,kills,slow,…] [--beside 1]
+                                   [--seconds 600]
 
-A trial's number is its seed, or that of the piece that begins with it: pieces from different first ones add up. Every
-phase stops at the first thing that is not as promised, and says what it was.
+A trial's number is its seed, or that of the piece that begins with it: pieces from different first ones add up, one
+after the other (`--seconds`: as many as fit), or beside each other (`--beside`). Every phase stops at the first thing
+that is not as promised, and says what it was.
 """
 
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -36,6 +39,28 @@ from tests.faults.test_learner_crashes import crash_and_compare
 from tests.online.test_erasure import erase_and_compare
 
 SLOW_US = "20000-900000"  # what a sync takes where it is slow: 20 to 900 ms, by chance
+CLIENTS = 16  # that load a service while acts are done to its past: no one waits long enough to be late for its next
+
+
+class Trials:
+    """Numbers of trials, the first and so many, or fewer where the time is over: then no other one is begun."""
+
+    def __init__(self, first: int, many: int, seconds: float) -> None:
+        self.first, self._many, self._until = first, many, time.monotonic() + seconds
+        self.done = 0
+        self.after = contextlib.ExitStack()  # what is to be ended, however they end
+
+    def __iter__(self) -> Iterator[int]:
+        for number in range(self.first, self.first + self._many):
+            if time.monotonic() > self._until:
+                return
+            yield number
+            self.done += 1
+
+    @property
+    def bound(self) -> str:
+        """What they show, none of them having failed."""
+        return bound(self.done)
 
 
 @contextlib.contextmanager
@@ -51,12 +76,12 @@ def preloaded(folder: Path, **variables: str) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def cuts(folder: Path, trials: int, first: int, *, policy: str = "always") -> str:
+def cuts(folder: Path, trials: Trials, *, policy: str = "always") -> str:
     """Power cuts of the log's server, its syncs fast, or 20 to 900 ms slow: what was acknowledged is there, once."""
     if COMPILER is None:
         return "not run: no C compiler"
     in_all = lost_in_all = losing = 0
-    for seed in range(first, first + trials):
+    for seed in trials:
         home, notes = folder / f"cut-{seed}", folder / f"notes-{seed}"
         slow = {"FSYNC_SLOW_US": ("0", SLOW_US)[seed % 2]} if policy == "always" else {}
         with preloaded(folder / "library", FSYNC_NOTES=str(notes), **slow):
@@ -80,21 +105,22 @@ def cuts(folder: Path, trials: int, first: int, *, policy: str = "always") -> st
         in_all, lost_in_all, losing = in_all + len(acknowledged), lost_in_all + len(lost), losing + bool(lost)
         shutil.rmtree(home)
     if policy == "always":
-        return f"{bound(trials)}; {in_all:,} acknowledged records, 0 lost, 0 doubled"
-    assert losing > 0.9 * trials, f"only {losing} of {trials} cuts under {policy} lost anything: the test has no teeth"
-    return f"{losing} of {trials} cuts lost something, as they must: {lost_in_all:,} of {in_all:,} acknowledged records"
+        return f"{trials.bound}; {in_all:,} acknowledged records, 0 lost, 0 doubled"
+    cut = f"{losing} of {trials.done} cuts under {policy} lost something"
+    assert losing > 0.9 * trials.done, f"only {cut}: the test has no teeth"
+    return f"{cut}, as they must: {lost_in_all:,} of {in_all:,} acknowledged records"
 
 
-def everysec(folder: Path, trials: int, first: int) -> str:
+def everysec(folder: Path, trials: Trials) -> str:
     """The same power cuts under `appendfsync everysec`: they have to lose, or the test above shows nothing."""
-    return cuts(folder, trials, first, policy="everysec")
+    return cuts(folder, trials, policy="everysec")
 
 
-def erasures(folder: Path, trials: int, first: int) -> str:
+def erasures(folder: Path, trials: Trials) -> str:
     """An erasure killed at every place in turn, and done again: no record, snapshot or file holds the user any more."""
     places = [name for name in NAMES if name.startswith(("erasure", "durable"))]
     died = 0
-    for trial in range(first, first + trials):
+    for trial in trials:
         server = LogServer.start(folder / f"log-{trial}")
         try:
             place = places[trial % len(places)]
@@ -104,14 +130,14 @@ def erasures(folder: Path, trials: int, first: int) -> str:
             server.stop()
         shutil.rmtree(folder / f"home-{trial}")
         shutil.rmtree(folder / f"log-{trial}")
-    return f"{bound(trials)}; killed {died} times"
+    return f"{trials.bound}; killed {died} times"
 
 
-def learner(folder: Path, trials: int, first: int) -> str:
+def learner(folder: Path, trials: Trials) -> str:
     """The learner killed at every place in turn, records and an act on the past arriving; its successor's state."""
     places = [name for name in NAMES if not name.startswith("erasure")]
     took = []
-    for trial in range(first, first + trials):
+    for trial in trials:
         name = places[trial % len(places)]
         k = 1 if name in ("learner.switched", "archive.archived") else 1 + trial // len(places) % 6
         server = LogServer.start(folder / f"log-{trial}")
@@ -125,40 +151,41 @@ def learner(folder: Path, trials: int, first: int) -> str:
         shutil.rmtree(folder / f"log-{trial}")
         print(f"  {trial + 1}: {name} {k}", flush=True)
     restarts = [one for one in took if one] or [0.0]
-    return f"{bound(trials)}; ready again in {statistics.median(restarts):.1f} s, {max(restarts):.1f} at most"
+    return f"{trials.bound}; ready again in {statistics.median(restarts):.1f} s, {max(restarts):.1f} at most"
 
 
-def slow(folder: Path, trials: int, first: int) -> str:
+def slow(folder: Path, trials: Trials) -> str:
     """As `kills`, on a disk whose every sync takes 20 to 900 ms, the log's, the snapshots' and the archive's."""
     if COMPILER is None:
         return "not run: no C compiler"
     with preloaded(folder / "library", FSYNC_SLOW_US=SLOW_US):
-        return kills(folder, trials, first)
+        return kills(folder, trials)
 
 
-def kills(folder: Path, trials: int, first: int) -> str:
+def kills(folder: Path, trials: Trials) -> str:
     """Server, learner, worker, all three killed or hung under load: what was answered with 202 is counted once."""
     service = Running(folder / "kills", "--workers", "2", "--snapshot-every", "2", "--log-kept", "1000")
-    chance = random.Random(f"kills {first}")
+    trials.after.callback(_end, service)
+    chance = random.Random(f"kills {trials.first}")
     accepted: list[str] = []
     stop = threading.Event()
 
     def client(name: int) -> None:
         turn = 0
-        while not stop.is_set():
-            one = f"{name}-{turn}"
-            event = {"event_id": one, "event_type": "play", "user_id": f"u{turn % 20}", "item_id": f"i{turn % 30}"}
-            while not stop.is_set():  # until it is told 202: the same id each time
-                try:
-                    with httpx.Client(base_url=service.address["url"], timeout=10.0) as http:
+        with httpx.Client(base_url=service.address["url"], timeout=10.0) as http:
+            while not stop.is_set():
+                one = f"{name}-{turn}"
+                event = {"event_id": one, "event_type": "play", "user_id": f"u{turn % 20}", "item_id": f"i{turn % 30}"}
+                while not stop.is_set():  # until it is told 202: the same id each time
+                    try:
                         if http.post("/v1/events", json={"events": [event]}).status_code == 202:
                             accepted.append(one)
                             break
-                except httpx.TransportError:
-                    pass
-                time.sleep(0.02)
-            turn += 1
-            time.sleep(0.005)
+                    except httpx.TransportError:
+                        pass
+                    time.sleep(0.02)
+                turn += 1
+                time.sleep(0.005)
 
     before = service.fill(items=30, users=20)
     began = service.client.get("/v1/state").json()
@@ -166,7 +193,7 @@ def kills(folder: Path, trials: int, first: int) -> str:
     for thread in threads:
         thread.start()
     try:
-        for trial in range(trials):
+        for _ in trials:
             parts = chance.choice(
                 (["valkey"], ["online.learner"], ["api.worker"], ["valkey", "online.learner", "api.worker"])
             )
@@ -180,8 +207,8 @@ def kills(folder: Path, trials: int, first: int) -> str:
                 for pid in found:
                     kill(pid)
             assert eventually(lambda k=known: len(accepted) > k + 4, within_s=120.0), service.said()[-3_000:]
-            if trial % 20 == 19:
-                print(f"  {trial + 1}: {len(accepted):,} events accepted", flush=True)
+            if trials.done % 20 == 19:
+                print(f"  {trials.done + 1}: {len(accepted):,} events accepted", flush=True)
     finally:
         stop.set()
         for thread in threads:
@@ -197,40 +224,51 @@ def kills(folder: Path, trials: int, first: int) -> str:
     assert after["received"] == after["applied"] + after["duplicate"] + after["late"] + after["rejected"]
     verified(service)
     service.stop()
-    return f"{bound(trials)}; {len(accepted):,} events accepted, 0 lost, 0 counted twice, digests identical"
+    return f"{trials.bound}; {len(accepted):,} events accepted, 0 lost, 0 counted twice, digests identical"
 
 
-def acts(folder: Path, trials: int, first: int) -> str:
-    """Rollbacks, surgery, undo, freeze and resume under load: no request fails, every digest is as it should be."""
+def acts(folder: Path, trials: Trials) -> str:
+    """Rollbacks, surgery, undo, freeze and resume at half of the load that the same clients can make it bear: no
+    request fails, every digest is as it should be. A time counts from when the request was due."""
     service = Running(folder / "acts", "--workers", "2")
+    trials.after.callback(_end, service)
     service.fill(items=30, users=20)
-    chance = random.Random(f"acts {first}")
-    stop = threading.Event()
+    chance = random.Random(f"acts {trials.first}")
     statuses: dict[int, int] = {}
     took: list[float] = []
 
-    def client(name: int) -> None:
-        turn = 0
+    def client(name: str, stop: threading.Event, apart_s: float) -> None:
+        turn, due = 0, time.monotonic()
         with httpx.Client(base_url=service.address["url"], timeout=60.0) as http:
             while not stop.is_set():
                 turn += 1
-                slate = {"user_id": f"u{turn % 20}", "n": 5}
-                event = {
-                    "event_id": f"{name}-{turn}",
-                    "event_type": "play",
-                    "user_id": f"u{turn % 20}",
-                    "item_id": "i3",
-                }
-                for path, body in (("/v1/recommendations", slate), ("/v1/events", {"events": [event]})):
-                    began = time.monotonic()
-                    status = http.post(path, json=body).status_code
-                    took.append(time.monotonic() - began)
+                user = f"u{turn % 20}"
+                event = {"event_id": f"{name}-{turn}", "event_type": "play", "user_id": user, "item_id": "i3"}
+                for path, body in (
+                    ("/v1/recommendations", {"user_id": user, "n": 5}),
+                    ("/v1/events", {"events": [event]}),
+                ):
+                    due = due + apart_s if apart_s else time.monotonic()
+                    time.sleep(max(0.0, due - time.monotonic()))
+                    try:
+                        status = http.post(path, json=body).status_code
+                    except httpx.HTTPError:
+                        status = 0
+                    took.append(time.monotonic() - due)
                     statuses[status] = statuses.get(status, 0) + 1
-                time.sleep(0.01)
 
-    threads = [threading.Thread(target=client, args=(name,)) for name in range(2)]
-    for thread in threads:
-        thread.start()
+    @contextlib.contextmanager
+    def load(name: str, apart_s: float) -> Iterator[None]:
+        stop = threading.Event()
+        threads = [threading.Thread(target=client, args=(f"{name}{k}", stop, apart_s)) for k in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
 
     def ask(path: str, **body: Any) -> dict[str, Any]:
         reply = service.client.post(path, json=body | {"reason": "torture"}, timeout=300.0)
@@ -238,8 +276,13 @@ def acts(folder: Path, trials: int, first: int) -> str:
         done: dict[str, Any] = reply.json()
         return done
 
-    try:
-        for trial in range(trials):
+    with load("full", 0.0):
+        time.sleep(5.0)
+    most = len(took) / 5.0
+    took.clear()
+    began = time.monotonic()
+    with load("half", 2.0 * CLIENTS / most):
+        for _ in trials:
             head = service.client.get("/v1/state").json()["position"]
             match chance.randrange(4):
                 case 0:
@@ -254,20 +297,24 @@ def acts(folder: Path, trials: int, first: int) -> str:
                     done = ask("/v1/acts", act="resume", meanwhile="learn")
             if chance.random() < 0.5:
                 ask("/v1/rollbacks", to={"position": done["from"]})
-            if trial % 20 == 19:
-                print(f"  {trial + 1}: {sum(statuses.values()):,} requests", flush=True)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+            if trials.done % 20 == 19:
+                print(f"  {trials.done + 1}: {sum(statuses.values()):,} requests", flush=True)
+        asked = len(took) / (time.monotonic() - began)
     assert set(statuses) == {201, 202}, statuses
+    assert eventually(lambda: caught_up(service), within_s=300.0)
     verified(service)
     service.stop()
     ordered = sorted(took)
     return (
-        f"{bound(trials)}; {len(took):,} requests meanwhile, 0 failed, p50 {ordered[len(took) // 2] * 1e3:.0f} ms, "
-        f"p99 {ordered[len(took) * 99 // 100] * 1e3:.0f} ms, digests identical"
+        f"{trials.bound}; {len(took):,} requests meanwhile, {asked:.0f}/s where {most:.0f}/s were the most, 0 failed, "
+        f"p50 {ordered[len(took) // 2] * 1e3:.0f} ms, p99 {ordered[len(took) * 99 // 100] * 1e3:.0f} ms, digests "
+        f"identical"
     )
+
+
+def _end(service: Running) -> None:
+    if service.process.poll() is None:
+        service.stop()
 
 
 def caught_up(service: Running) -> bool:
@@ -300,20 +347,20 @@ def verified(service: Running) -> dict[str, Any]:
     return found
 
 
-def simulated(folder: Path, trials: int, first: int) -> str:
+def simulated(folder: Path, trials: Trials) -> str:
     """Ten seeds of the whole in one process for each trial; what is simulated there, `simulation.py` says."""
     del folder
     totals: dict[str, int] = {}
-    for seed in range(10 * first, 10 * (first + trials)):
+    for seed in (10 * trial + k for trial in trials for k in range(10)):
         done = simulate(seed)  # raises with the seed
         for name, count in (done.counts | {"acknowledged": len(done.acknowledged)}).items():
             totals[name] = totals.get(name, 0) + count
         if seed % 500 == 499:
             print(f"  {seed + 1} seeds", flush=True)
-    return f"{bound(10 * trials)}; " + ", ".join(f"{count:,} {name}" for name, count in totals.items())
+    return f"{bound(10 * trials.done)}; " + ", ".join(f"{count:,} {name}" for name, count in totals.items())
 
 
-PHASES: dict[str, Callable[[Path, int, int], str]] = {
+PHASES: dict[str, Callable[[Path, Trials], str]] = {
     "simulation": simulated,
     "cuts": cuts,
     "everysec": everysec,
@@ -325,22 +372,44 @@ PHASES: dict[str, Callable[[Path, int, int], str]] = {
 }
 
 
+def beside(name: str, trials: int, first: int, seconds: float, pieces: int) -> int:
+    """Pieces of a phase beside each other, each a process of its own with a service of its own; what it returned."""
+    edges = [trials * k // pieces for k in range(pieces + 1)]
+    command = [sys.executable, "-m", "tests.faults.torture", "--only", name, "--seconds", str(seconds)]
+    running = [
+        subprocess.Popen([*command, "--trials", str(until - start), "--first", str(first + start)], cwd=ROOT)
+        for start, until in itertools.pairwise(edges)
+        if until > start
+    ]
+    try:
+        return max(process.wait() for process in running)
+    finally:
+        for process in running:
+            process.terminate()  # where this one was told to stop
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--trials", type=int, default=300, help="of each phase")
     parser.add_argument("--first", type=int, default=0, help="number of the first one: a seed, so that pieces add up")
     parser.add_argument("--only", default=",".join(PHASES), help="phases, with commas")
+    parser.add_argument("--seconds", type=float, default=1e9, help="after so many no other trial of a phase is begun")
+    parser.add_argument("--beside", type=int, default=1, help="pieces of a phase that run beside each other")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for name in options.only.split(","):
+        if options.beside > 1:
+            if code := beside(name, options.trials, options.first, options.seconds, options.beside):
+                return code
+            continue
         phase = PHASES[name]
         print(f"{name}: {(phase.__doc__ or '').splitlines()[0]}", flush=True)
         with tempfile.TemporaryDirectory(prefix=f"torture-{name}-") as folder:
             began = time.monotonic()
-            print(
-                f"{name}: {phase(Path(folder), options.trials, options.first)}  ({time.monotonic() - began:.0f} s)",
-                flush=True,
-            )
+            trials = Trials(options.first, options.trials, options.seconds)
+            with trials.after:
+                told = phase(Path(folder), trials)
+            print(f"{name}: {told}  ({time.monotonic() - began:.0f} s)", flush=True)
     return 0
 
 

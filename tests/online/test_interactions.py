@@ -1,5 +1,7 @@
 """Laws of the reader: a row is read exactly, or the file is refused by name, line and column."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online.interactions import Interactions, InteractionsMalformed, parse_time_ms, read_interactions
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def written(folder: Path, text: str, name: str = "shop.csv") -> Path:
@@ -125,6 +129,20 @@ def test_bytes_that_are_not_utf_8_are_refused_by_line(tmp_path: Path) -> None:
     with pytest.raises(InteractionsMalformed) as refused:
         read_interactions(path)
     assert refused.value.line == 3
+
+
+def test_a_process_that_ends_on_a_broken_file_ends_with_its_own_code(tmp_path: Path) -> None:
+    # A replay once ended with SIGABRT here; a handler for broken rows, held by a thread of Arrow's, was suspected.
+    path = written(tmp_path, "user_id,item_id,timestamp\n" + "a,x,1\nb,y\n" * 1_000)
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from online.interactions import InteractionsMalformed, read_interactions\n"
+        "try: read_interactions(Path(sys.argv[1]))\n"
+        "except InteractionsMalformed as refused: sys.exit(refused.line)"
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program, path], cwd=ROOT, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (3, b"")
 
 
 def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
