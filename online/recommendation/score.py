@@ -165,14 +165,13 @@ def _bring_followers(
 
 @njit(cache=True)
 def first_look(learners: Learners, rows: np.ndarray, count: int, by_taste: np.float32, values: np.ndarray) -> None:
-    """values[:count] of items rows[:count]: all but what the memories' shares say one by one, and the network; the
-    taste by codes.
+    """values[:count] of items rows[:count]: all but the network; the taste by codes.
 
     After `gather`. by_taste: the weight of the taste times the step of the query's code, which stands in scratch.
     """
     items, scratch = learners.items, learners.scratch
     heat, response, bias, code, code_step = items.heat, items.response, items.bias, items.code, items.code_step
-    mark, sparse, query = scratch.mark, scratch.sparse, scratch.query_code[0]
+    mark, sparse, given, query = scratch.mark, scratch.sparse, scratch.share, scratch.query_code[0]
     kind, since_ms, kinship, popular, weight = (
         items.kind,
         items.since_ms,
@@ -197,6 +196,9 @@ def first_look(learners: Learners, rows: np.ndarray, count: int, by_taste: np.fl
         at = mark[row]
         if at >= 0:
             mixture += sparse[at]
+            for f in range(SPARSE):
+                if given[at, f] > ZERO:
+                    score += weight[FIRST_SPARSE + f] * log2_plain(ONE + given[at, f] * SHARE_SCALE)
         age_ms = now_ms - since_ms[row] if since_ms[row] > 0.0 else 0.0
         score += by_age * log2_plain(np.float32(1.0 + max(0.0, age_ms) / AGE_UNIT_MS))
         score += by_mixture * log2_plain(ONE + mixture * FLOOR)
