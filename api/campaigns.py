@@ -78,42 +78,28 @@ def _of_users(events: Sequence[Event], decisions: dict[str, Decision], settings:
             continue
         of_item = sum(event.item_id == item for event in events)
         named.update(users)
-        yield Campaign(
-            how="one item",
-            who="users",
-            names=tuple(sorted(users)),
-            reports=count,
-            share=count / len(events),
-            subject=item,
-            why=f"{count:,} of its {of_item:,} reports come from {len(users)} users, {count / len(users):.0f} each",
-        )
+        why = f"{count:,} of its {of_item:,} reports come from {len(users)} users, {count / len(users):.0f} each"
+        yield _by_users("one item", users, count, len(events), why, subject=item)
     usual = _most(list(reports.values()))
     many_from = max(REPORTS_MIN, TIMES_OTHERS * usual)
     many = {user for user, count in reports.items() if count >= many_from} - named
     if many:
         named |= many
         count = sum(reports[user] for user in many)
-        yield Campaign(
-            how="many reports",
-            who="users",
-            names=tuple(sorted(many)),
-            reports=count,
-            share=count / len(events),
-            why=f"{count / len(many):.0f} reports each, where three of four users send {usual} at most",
-        )
+        why = f"{count / len(many):.0f} reports each, where three of four users send {usual} at most"
+        yield _by_users("many reports", many, count, len(events), why)
     odd = _against_others(events, decisions, settings)
     against = {user for user, score in odd.items() if abs(score) > SCORE_MAX} - named
     if against:
         count = sum(reports[user] for user in against)
         typical = statistics.median(abs(odd[user]) for user in against)
-        yield Campaign(
-            how="against everybody",
-            who="users",
-            names=tuple(sorted(against)),
-            reports=count,
-            share=count / len(events),
-            why=f"they take what others leave, or leave what others take: {typical:.0f} standard deviations apart",
-        )
+        why = f"they take what others leave, or leave what others take: {typical:.0f} standard deviations apart"
+        yield _by_users("against everybody", against, count, len(events), why)
+
+
+def _by_users(how: str, users: Iterable[str], reports: int, of: int, why: str, *, subject: str = "") -> Campaign:
+    names = tuple(sorted(users))
+    return Campaign(how=how, who="users", names=names, reports=reports, share=reports / of, subject=subject, why=why)
 
 
 def _against_others(events: Sequence[Event], decisions: dict[str, Decision], settings: Settings) -> dict[str, float]:

@@ -18,6 +18,7 @@ from typing import ClassVar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.direct import PATH, Direct, Exchange
+from api.heads import Headers
 from api.problems import MEDIA_TYPE, Problem
 
 STREAM = "/dashboard/stream"
@@ -132,12 +133,12 @@ class Connection(HttpToolsProtocol):
         if self._awaited is None:
             super().on_message_complete()
             return
-        body = b"".join(self._awaited)
+        headers, body = Headers(self.headers), b"".join(self._awaited)
         assert self.direct is not None
-        if self.direct.takes(self.headers, body):
+        if self.direct.takes(headers, body):
             self._awaited = None
             exchange = self.cycle = Exchange(self)  # type: ignore[assignment]
-            self.direct.begin(exchange, self.headers, body, self.client[0] if self.client else "")
+            self.direct.begin(exchange, headers, body, self.client[0] if self.client else "")
         else:
             self._go_on_slowly()
             super().on_message_complete()
