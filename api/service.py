@@ -30,6 +30,7 @@ from online.kernels import ready_to_decide
 from online.live import LearnerNotReady, LiveModel
 from online.log import LogError, LogReader, LogUnavailable, LogWriter
 from online.pricing.live import QuoteEntry
+from online.publication import sign_of_life_ms
 
 if TYPE_CHECKING:
     from api.spans import Spans
@@ -144,11 +145,7 @@ class Service:
         log.warning("learner silent", position=silent.position)
         while clock_ms() - silent.heartbeat_ms >= _SILENT_MS:
             await asyncio.sleep(_ATTACH_EVERY_S)
-            try:
-                successor = await asyncio.to_thread(self._attach, self.settings.home)
-            except LearnerNotReady:
-                continue
-            if clock_ms() - successor.heartbeat_ms < _SILENT_MS:
+            if clock_ms() - sign_of_life_ms(self.settings.home) < _SILENT_MS:
                 return
 
     @property

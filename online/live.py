@@ -122,6 +122,8 @@ class LiveModel:
             self._arrays = tuple(read_only(side, COLUMN_BY_NAME) for side in sides)
             self._views = tuple(bind(arrays, self.settings) for arrays in self._arrays)
             self._item_ids.clear()
+            self._decider = Decider(self.settings)  # the one before holds views of arrays that are gone
+            self.pricing.let_go()
             self._generation = generation
         raise LearnerNotReady(f"the arrays under {self._folder} are gone: the learner has stopped")
 

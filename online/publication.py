@@ -85,6 +85,14 @@ def open_control(folder: Path, *, create: bool = False) -> Array:
         raise LearnerNotReady(f"no learner has published under {folder}") from error
 
 
+def sign_of_life_ms(home: Path) -> int:
+    """When the learner of this home last gave one; 0 where none has published."""
+    try:
+        return int(open_control(shared_folder(home))[HEARTBEAT_MS])
+    except LearnerNotReady:
+        return 0
+
+
 def monitors(control: Array) -> Array:
     """The figures of the learner's monitors, [MONITORS_MAX] float64, a view."""
     return control[MONITORS : MONITORS + MONITORS_MAX].view(np.float64)

@@ -1,6 +1,7 @@
 """What an API worker knows of flights and fares: the learner's published state, read only."""
 
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from weakref import ref
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ from online.pricing.quote import (
 from online.pricing.records import Quote
 from online.pricing.rules import Rule, RulesChange, RuleSet, changed
 from online.pricing.selling import COUNTERS
+from online.publication import LearnerNotReady
 from online.rows import find_row
 from online.views import Views
 
@@ -55,25 +57,39 @@ class Previewed(NamedTuple):
 
 
 class LivePricing:
-    """Decides fares from a LiveModel's shared memory."""
+    """Decides fares from a LiveModel's shared memory. Good for as long as somebody holds the model."""
 
     def __init__(self, model: "LiveModel") -> None:
-        self._model = model
+        # The model holds this. Would this hold the model, neither went before the collector of cycles came, which comes
+        # to a worker once in hours; and a model that nobody asks any more holds megabytes, and maps gone arrays.
+        self._of = ref(model)
         self._settings = model.settings.pricing
         self._decider = FareDecider(self._settings)
         self._rules = RulesInForce()
 
+    @property
+    def _model(self) -> "LiveModel":
+        model = self._of()
+        if model is None:
+            raise LearnerNotReady("what was asked belongs to a learner that is gone")
+        return model
+
+    def let_go(self) -> None:
+        """Hold on to no views any more: other arrays take the place of those."""
+        self._decider = FareDecider(self._settings)
+
     def _read(self, reading: "Callable[[Views], T]") -> T:
         """What `reading` gets out of one version, whole."""
+        model = self._model
         for _ in range(READS_MAX):
-            version, views = self._model.front()
+            version, views = model.front()
             try:
                 found = reading(views)
             except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, IndexError, FlightUnknown):
-                if self._model.holds(version):
+                if model.holds(version):
                     raise
                 continue
-            if self._model.holds(version):
+            if model.holds(version):
                 return found
         raise FlightUnknown("the learner overtook every read")
 
