@@ -37,6 +37,7 @@ from online.records import Begin, decode
 
 _LAUNCH = Path(__file__).resolve().parent.parent / "online" / "log" / "launch.py"
 _BACKLOG = 1024
+_LOCK_S = 0.5  # a service that starts elsewhere may be looking for a moment whether anybody has it
 
 
 class StartRefused(Exception):
@@ -367,13 +368,19 @@ def _take_lock(home: Path) -> IO[str]:
     run = home / "run"
     run.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = (run / "lock").open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "another process"
-        lock.close()
-        raise StartRefused(f"{home} is served already, by {holder}; stop it, or use another --home") from None
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(0.02)
+                continue
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            lock.close()
+            raise StartRefused(f"{home} is served already, by {holder}; stop it, or use another --home") from None
     lock.truncate(0)
     lock.write(f"process {os.getpid()}")
     lock.flush()

@@ -26,6 +26,7 @@ from online.frame import COUNTERS
 from online.heap import give_back
 from online.history import History, Timeline, artifacts_of
 from online.kernels import ready_to_fold
+from online.leftovers import hold, remove_leftovers
 from online.log import (
     LogError,
     LogGap,
@@ -200,6 +201,9 @@ class Learner:
         ready_to_fold()
         self.catch_up()
         self.check_seats(url)
+        for gone in remove_leftovers(self.home):
+            _say(f"took away the shared memory of {gone}, whose service was killed")
+        hold(self.home)
         publisher = Publisher(shared_folder(self.home), self.state, artifacts=self.home / "artifacts")
         publisher.watch = self._note
         publisher.publish()  # once by rows: its kernels too are ready before anyone waits for them
