@@ -14,7 +14,7 @@ from api.schemas import VALUE_MAX, EventRequest, EventsEnvelope, Rejected
 from api.values import context_of, event_time_ms, identifier
 from online.records import BATCH_EVENTS_MAX, Event
 
-_RECENT_MAX = 200_000
+_RECENT_MAX = 50_000  # 9 MB of a worker; a retry comes within seconds, and the fold knows older ones
 
 _envelope = msgspec.json.Decoder(EventsEnvelope)
 _event = msgspec.json.Decoder(EventRequest)
