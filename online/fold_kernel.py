@@ -21,8 +21,16 @@ from online.frame import (
     Frame,
 )
 from online.journal import Journal, touch
-from online.recommendation.attribution import Decisions, Slots, must_close, open_slot, settle, window_closed
-from online.recommendation.observe import Learners, learn_slate, observe
+from online.recommendation.attribution import (
+    Decisions,
+    Slots,
+    must_close,
+    open_slot,
+    popular_weight,
+    settle,
+    window_closed,
+)
+from online.recommendation.observe import Learners, learn_slate, observe, taken_lately
 from online.rows import Rows, add_row, find_row, room
 from online.settings import SLATE_MAX
 
@@ -249,6 +257,11 @@ def fold_batch(first: int, last: int, held: Any) -> int:
             weight *= user_weight(users_budget, users_budget_at_ms, user, batch.at_ms[b], knobs[2])
             if late:
                 weight *= knobs[1]
+            popular = 0.0
+            if taken_lately(learners.users, user, item):
+                weight = 0.0  # who reports a thing again says nothing new of it: it moves their own state alone
+            elif frame.learning[0] == 1:
+                popular = popular_weight(decisions.takes, batch.decision[b] != 0, weight, learners.knobs.slate_weight)
             loss = observe(
                 learners,
                 journal,
@@ -257,7 +270,7 @@ def fold_batch(first: int, last: int, held: Any) -> int:
                 batch.at_ms[b],
                 batch.context[b],
                 weight,
-                batch.decision[b] != 0,
+                popular,
                 frame.learning[0] == 1,
             )
             if loss >= 0.0:

@@ -16,6 +16,8 @@ from online.settings import CONTEXT_FEATURES_MAX, Settings
 from online.tables import Column
 
 ARMS = 2
+TAKES_FIRST = 10.0  # takes without a slate that are believed in before any is known
+TAKES_KEPT = 100_000.0  # that are remembered at full weight
 
 
 class Decisions(NamedTuple):
@@ -31,6 +33,7 @@ class Decisions(NamedTuple):
     arm: np.ndarray[Any, np.dtype[np.uint8]]  # [D]
     cursor: np.ndarray[Any, np.dtype[np.int64]]  # [2]: oldest open decision, slots ever used
     arms: np.ndarray[Any, np.dtype[np.float64]]  # [ARMS, 3]: closed decisions, sum of their rewards, of the squares
+    takes: np.ndarray[Any, np.dtype[np.float64]]  # [2] decayed: items taken without a slate, and out of one
 
 
 class Slots(NamedTuple):
@@ -52,6 +55,7 @@ DECISION_COLUMNS = (
     Column(name="decisions.arm", dtype="u1"),
     Column(name="decisions_cursor.cursor", dtype="i8"),
     Column(name="arms.arms", dtype="f8", shape=(3,), served=True),
+    Column(name="takes.takes", dtype="f8"),
     Column(name="slots.item", dtype="i4", refers="items"),
     Column(name="slots.propensity", dtype="f4"),
     Column(name="slots.reward", dtype="f4"),
@@ -64,6 +68,7 @@ def decisions_capacity(settings: Settings) -> dict[str, int]:
         **fifo_capacity("decisions", settings.decisions_max),
         "decisions_cursor": 2,
         "arms": ARMS,
+        "takes": 2,
         "slots": settings.slots_max,
     }
 
@@ -72,7 +77,11 @@ def decisions(arrays: dict[str, np.ndarray[Any, Any]]) -> Decisions:
     """The kernels' view of the columns."""
     own = {name: arrays[f"decisions.{name}"] for name in ("user", "at_ms", "position", "context", "start", "n", "arm")}
     return Decisions(
-        ring=fifo(arrays, "decisions"), cursor=arrays["decisions_cursor.cursor"], arms=arrays["arms.arms"], **own
+        ring=fifo(arrays, "decisions"),
+        cursor=arrays["decisions_cursor.cursor"],
+        arms=arrays["arms.arms"],
+        takes=arrays["takes.takes"],
+        **own,
     )
 
 
@@ -136,3 +145,22 @@ def settle(decisions: Decisions, slots: Slots, number: int) -> float:
     decisions.arms[arm, 1] += mean
     decisions.arms[arm, 2] += mean * mean
     return mean
+
+
+@njit(cache=True)
+def popular_weight(takes: np.ndarray, from_slate: bool, weight: float, slate_weight: float) -> float:
+    """Count a take; what it counts in popularity, as a factor.
+
+    What is shown is taken, for being shown, so out of a slate it counts `slate_weight`. What was found without one
+    counts whole where that is how things are found. Where it is rare, it counts little more than another take, or the
+    few who report without having been shown anything would say what is popular.
+    """
+    takes[1 if from_slate else 0] += weight
+    if takes[0] + takes[1] > TAKES_KEPT:
+        takes[0] *= 0.5
+        takes[1] *= 0.5
+    if from_slate:
+        return slate_weight
+    share = (TAKES_FIRST + takes[0]) / (TAKES_FIRST + takes[0] + takes[1])
+    factor: float = slate_weight + (1.0 - slate_weight) * share * share
+    return factor

@@ -35,7 +35,7 @@ from online.recommendation.residuals import move_item, settle_new
 from online.recommendation.score import add_corrections, features_of, gather, has_taste, score_columns
 from online.recommendation.settings import Knobs
 
-__all__ = ["Learners", "learn_slate", "observe"]
+__all__ = ["Learners", "learn_slate", "observe", "taken_lately"]
 
 FOLLOWED_BY = 3  # takes of a session after which an item still counts as the one before
 POPULAR_RIVALS = 8  # of each list
@@ -58,13 +58,13 @@ def observe(
     at_ms: int,
     context: np.ndarray,
     weight: float,
-    from_slate: bool,
+    popular: float,
     learning: bool,
 ) -> float:
     """Learn that a user took an item, in place. The log loss of predicting it beforehand, or -1 where it was not asked.
 
     user, item: rows; context: u8 [CONTEXT_FEATURES] keys, 0 is none; weight in [0, 1]: influence on what is shared.
-    from_slate: it had been shown, by a decision that the event names.
+    popular: what of the weight counts in popularity.
     Without `learning` only the user's own state moves.
     """
     loss = -1.0
@@ -78,8 +78,7 @@ def observe(
         clock[0] = max(clock[0], at_ms)
         clock[1] += 1
         clock[2] = max(clock[2], item + 1)
-        counts = weight * knobs.slate_weight if from_slate else weight
-        if popularity.take(learners.items, learners.mixing, item, at_ms, counts):
+        if popularity.take(learners.items, learners.mixing, item, at_ms, weight * popular):
             touch_all(journal.items)
         _remember_contexts(learners.contexts, journal.contexts, item, at_ms, context, weight, knobs.context_ms)
         _remember_past(learners.users, learners.items, knobs, journal.items, user, item, at_ms, weight)
@@ -90,6 +89,15 @@ def observe(
     _follow(learners.users, learners.backbone, learners.items.vector, learners.scratch.backbone, user, item, at_ms)
     touch(journal.users, user)
     return loss
+
+
+@njit(cache=True)
+def taken_lately(users: UserArrays, user: int, item: int) -> bool:
+    """Whether the item is among the user's last."""
+    for lag in range(RING):
+        if users.ring[user, lag] == item:
+            return True
+    return False
 
 
 @njit(cache=True)
@@ -244,9 +252,8 @@ def _compare(
     users, items, scratch, knobs = learners.users, learners.items, learners.scratch, learners.knobs
     if items.taken[item] == 0.0 and items.since_ms[item] == 0.0 and items.trained[item] == 0:
         return -1.0  # nobody could have known it
-    for lag in range(RING):
-        if users.ring[user, lag] == item:
-            return -1.0  # what was taken is not recommended again
+    if taken_lately(users, user, item):
+        return -1.0  # what was taken is not recommended again
     segment = gather(learners, user, at_ms, context)
     tasteful = knobs.mixes_taste and has_taste(learners, user)
     stamp = scratch.stamp

@@ -5,7 +5,8 @@ while counts decay, and heat / sum is the item's share of all recent takes at an
 popularity changes only at an item that is taken, and a list of the most popular ones is kept by moving that one up.
 
 What is shown is taken, for being shown: takes out of slates count `slate_weight` here, or a service that shows what
-is popular makes it more so. What was found without a slate counts whole.
+is popular makes it more so. What was found without a slate counts whole, unless that is rare
+(`attribution.popular_weight`). What a user takes again is not counted: popular is what many take.
 
 Where the weight of a take has grown to 2**SHIFT_FROM, the origin moves on by whole half-lives and all heats are scaled
 by that power of two, which is exact but for counts so old that they vanish.

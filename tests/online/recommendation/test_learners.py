@@ -49,7 +49,7 @@ def live(bound: Learners, events: int, *, seed: int = 1, learning: bool = True) 
         at_ms += int(chance.integers(200, 20_000))
         context[:2] = chance.integers(1, 4), 10 + chance.integers(2)
         item = int(min(chance.zipf(1.4), ITEMS) - 1)
-        observe(bound, journal, int(chance.integers(USERS)), item, at_ms, context, 1.0, False, learning)
+        observe(bound, journal, int(chance.integers(USERS)), item, at_ms, context, 1.0, 1.0, learning)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_the_experts_best_hold_nearly_all_of_what_is_best_in_a_large_catalogue()
     liked = np.argsort(-arrays["users.query"] @ vectors.T, axis=1)
     for event in range(1_000):
         item = int(liked[event % USERS, chance.integers(100)])
-        observe(bound, empty_journal(), event % USERS, item, START_MS + 5_000 * event, CONTEXT, 1.0, False, True)
+        observe(bound, empty_journal(), event % USERS, item, START_MS + 5_000 * event, CONTEXT, 1.0, 1.0, True)
     recall = []
     for user in range(USERS):
         _, found = ranked(bound, user)
