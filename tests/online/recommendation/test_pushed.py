@@ -4,6 +4,7 @@ import numpy as np
 
 from online.chance import hash64
 from online.fold import Fold
+from online.recommendation.layout import HALF_LIVES_S
 from online.records import NO_BECAUSE, Begin, Decision, Event, Record, pack_floats
 from online.rows import find_row
 from online.settings import Settings, settings_text
@@ -76,5 +77,6 @@ def test_where_things_are_found_in_slates_few_who_report_without_one_do_not_say_
 def test_where_nothing_is_shown_a_take_counts_whole() -> None:
     events: list[Record] = [Event(f"e{k}", "click", f"u{k}", f"i{k % 7}", AT_MS, 0) for k in range(70)]
     state = folded(events)
-    assert np.allclose(state.arrays["popularity.total"][-1], 70.0)
+    one = 2.0 ** ((AT_MS - state.arrays["popularity.origin_ms"][-1]) / (HALF_LIVES_S[-1] * 1_000.0))
+    assert np.allclose(state.arrays["popularity.total"][-1], 70.0 * one)
     assert state.arrays["takes.takes"].tolist() == [70.0, 0.0]
