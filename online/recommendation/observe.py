@@ -15,6 +15,8 @@ from online.chance import philox
 from online.journal import Journal, RowJournal, touch, touch_all
 from online.recommendation import popularity
 from online.recommendation.backbone import Backbone, step
+from online.recommendation.cells import probed
+from online.recommendation.codes import agreement, encode
 from online.recommendation.context import found_or_new, key_at
 from online.recommendation.kinds import count_kinds
 from online.recommendation.layout import (
@@ -23,9 +25,11 @@ from online.recommendation.layout import (
     FEATURES,
     POPULARITIES,
     RING,
+    CellArrays,
     ContextArrays,
     ItemArrays,
     Learners,
+    Scratch,
     UserArrays,
 )
 from online.recommendation.memory import remember
@@ -39,8 +43,10 @@ __all__ = ["Learners", "learn_slate", "observe", "taken_lately"]
 
 FOLLOWED_BY = 3  # takes of a session after which an item still counts as the one before
 POPULAR_RIVALS = 8  # of each list
+TASTE_RIVALS = 24
+TASTE_PROBES = 8  # cells in which those are looked for
 RANDOM_RIVALS = 16
-RIVALS_MAX = CANDIDATES_MAX - 1 - RANDOM_RIVALS - POPULARITIES * POPULAR_RIVALS
+RIVALS_MAX = CANDIDATES_MAX - 1 - RANDOM_RIVALS - TASTE_RIVALS - POPULARITIES * POPULAR_RIVALS
 LOSS_MAX = 50.0
 RESPONSE_PRIOR = 4.0  # rewards of a mean item that stand against what an item itself has earned: its own are few
 OPTIMISM = 2.5  # times the mean that an item is trusted to earn until then
@@ -245,9 +251,10 @@ def _compare(
 ) -> float:
     """Predict the taken item among its rivals, and move trust, weights, network, biases and vectors against the loss.
 
-    The softmax runs over the taken item, the hardest rivals, and RANDOM_RIVALS others that stand for all the rest,
-    each of them for its share: a sampled softmax that knows its sampling rates, so that weights which would let the
-    cold part of the catalogue rise are held down too.
+    The softmax runs over the taken item, the hardest rivals of every kind, and RANDOM_RIVALS others that stand for all
+    the rest, each of them for its share: a sampled softmax that knows its sampling rates, so that weights which would
+    let the cold part of the catalogue rise are held down too. Rivals that the memories alone had found would take the
+    memories' weights down: where they hold all up they tell little apart, whatever they are worth in the catalogue.
     """
     users, items, scratch, knobs = learners.users, learners.items, learners.scratch, learners.knobs
     if items.taken[item] == 0.0 and items.since_ms[item] == 0.0 and items.trained[item] == 0:
@@ -276,6 +283,10 @@ def _compare(
         scratch.order,
         min(knobs.candidates, RIVALS_MAX),
     )
+    if tasteful:
+        encode(users.query, user, scratch.query_code, scratch.query_step, 0)
+        code, code_step = items.code, items.code_step
+        held = _tasted_rivals(learners.cells, scratch, users.query, user, code, code_step, stamp, now, held)
     count = _random_rivals(scratch.candidate, 1 + held, stamp, now, learners.mixing.clock)
     rest = float(learners.mixing.clock[2] - 1 - held)
     stands_for = max(1.0, rest / (count - 1 - held)) if count > 1 + held else 1.0
@@ -362,6 +373,48 @@ def _hard_rivals(
                 stamp[row] = now
                 held += 1
                 candidate[held] = row
+    return held
+
+
+@njit(cache=True)
+def _tasted_rivals(
+    cells: CellArrays,
+    scratch: Scratch,
+    queries: np.ndarray,
+    user: int,
+    code: np.ndarray,
+    code_step: np.ndarray,
+    stamp: np.ndarray,
+    now: int,
+    held: int,
+) -> int:
+    """Append the items that the user's query, whose code stands in scratch, points to most, out of a few cells; how
+    many rivals there are then."""
+    candidate, order, value, query = scratch.candidate, scratch.order, scratch.value, scratch.query_code[0]
+    start, members = cells.start, cells.row
+    found, size = 0, 0
+    near = probed(cells.centre, queries, user, scratch.lanes, scratch.near, scratch.nearest)
+    for at in range(min(near, TASTE_PROBES)):
+        for place in range(start[scratch.nearest[at]], start[scratch.nearest[at] + 1]):
+            row = members[place]
+            if stamp[row] == now or size == value.shape[0]:
+                continue
+            worth = code_step[row] * np.float32(agreement(query, code, row))
+            if found == TASTE_RIVALS and not worth > value[order[found - 1]]:
+                continue
+            scratch.found[size], value[size] = row, worth
+            k = found if found < TASTE_RIVALS else TASTE_RIVALS - 1
+            while k > 0 and value[order[k - 1]] < worth:
+                order[k] = order[k - 1]
+                k -= 1
+            order[k] = size
+            size += 1
+            if found < TASTE_RIVALS:
+                found += 1
+    for k in range(found):
+        held += 1
+        candidate[held] = scratch.found[order[k]]
+        stamp[candidate[held]] = now
     return held
 
 

@@ -16,7 +16,7 @@ from online.recommendation.context import found_or_new
 from online.recommendation.front import ANEW, empty_front
 from online.recommendation.layout import EXPERTS, LEARNER_COLUMNS, Learners
 from online.recommendation.memory import remember
-from online.recommendation.observe import introduce, learn_slate, observe
+from online.recommendation.observe import TASTE_PROBES, TASTE_RIVALS, _tasted_rivals, introduce, learn_slate, observe
 from online.recommendation.ranking import rank
 from online.recommendation.rescoring import correct, learn_network, set_network
 from online.recommendation.residuals import move_item
@@ -359,3 +359,26 @@ def test_a_new_item_is_among_the_newest_until_it_speaks_for_itself() -> None:
     bound.items.taken[110] = 9.0
     later, _ = ranked(bound, 2, most=ITEMS)
     assert later[110] < after[110]
+
+
+def test_what_the_user_s_taste_points_to_is_among_the_rivals() -> None:
+    arrays, bound = fresh()
+    arrays.update(build_cells(arrays["items.anchor"]))
+    bound = learners(arrays, Settings())
+    rebuild_derived(bound)
+    scratch, items, user = bound.scratch, bound.items, 3
+    encode(bound.users.query, user, scratch.query_code, scratch.query_step, 0)
+    stamp = np.zeros(ITEMS, np.int64)
+    stamp[:20] = 9  # rivals already, or taken
+    held = _tasted_rivals(
+        bound.cells, scratch, bound.users.query, user, items.code, items.code_step, stamp, 9, 5
+    )  # fmt: skip
+    chosen = scratch.candidate[6 : held + 1].tolist()
+    assert held == 5 + TASTE_RIVALS and len(set(chosen)) == TASTE_RIVALS and min(chosen) >= 20
+    worth = {row: items.code_step[row] * agreement(scratch.query_code[0], items.code, row) for row in range(ITEMS)}
+    assert chosen == sorted(chosen, key=lambda row: -worth[row])
+    looked_into = scratch.nearest[:TASTE_PROBES]
+    members = {int(m) for c in looked_into for m in bound.cells.row[bound.cells.start[c] : bound.cells.start[c + 1]]}
+    assert set(chosen) <= members
+    assert all(worth[row] <= worth[chosen[-1]] for row in members - set(chosen) if row >= 20)
+    assert (stamp[chosen] == 9).all()
