@@ -24,7 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     around_prior: float = 5.0
     context_prior: float = 10.0
     slate_weight: float = 0.02  # in popularity, of a take out of a slate: what is shown is taken, for being shown
-    mixing_rate: float = 0.05  # AdaGrad's step of the weights
+    mixing_rate: float = 0.1  # AdaGrad's step of the weights
     rescoring_rate: float = 0.05  # and of the rescoring network
     trust_rate: float = 0.002  # step of the trust in each expert, per event
     mixing_every: int = 4  # after `mixing_all_until` events the weights learn from every such event
