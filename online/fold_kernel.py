@@ -30,7 +30,8 @@ from online.recommendation.attribution import (
     settle,
     window_closed,
 )
-from online.recommendation.observe import Learners, learn_slate, observe, taken_lately
+from online.recommendation.observe import Learners, observe, taken_lately
+from online.recommendation.response import learn_slate
 from online.rows import Rows, add_row, find_row, room
 from online.settings import SLATE_MAX
 

@@ -1,16 +1,16 @@
-"""Observe: what the learners take from one event, and from one slate when its window closes.
+"""Observe: what the learners take from one event.
 
 Order matters and is fixed: first the event is predicted, and all that combines the experts, biases and vectors move
 against the loss; then popularity, contexts and memories count it; last the user's own state moves on. So an event is
 tested before it is learned, always.
 
-Stable for callers: Learners, observe, learn_slate.
+Stable for callers: Learners, observe, introduce, taken_lately.
 """
 
 import numpy as np
 from numba import njit
 
-from online.arithmetic import exp, log, log2
+from online.arithmetic import exp, log
 from online.chance import philox
 from online.journal import Journal, RowJournal, touch, touch_all
 from online.recommendation import popularity
@@ -39,7 +39,7 @@ from online.recommendation.residuals import move_item, settle_new
 from online.recommendation.score import add_corrections, features_of, gather, has_taste, score_columns
 from online.recommendation.settings import Knobs
 
-__all__ = ["Learners", "learn_slate", "observe", "taken_lately"]
+__all__ = ["Learners", "introduce", "observe", "taken_lately"]
 
 FOLLOWED_BY = 3  # takes of a session after which an item still counts as the one before
 POPULAR_RIVALS = 8  # of each list
@@ -48,9 +48,6 @@ TASTE_PROBES = 8  # cells in which those are looked for
 RANDOM_RIVALS = 16
 RIVALS_MAX = CANDIDATES_MAX - 1 - RANDOM_RIVALS - TASTE_RIVALS - POPULARITIES * POPULAR_RIVALS
 LOSS_MAX = 50.0
-RESPONSE_PRIOR = 4.0  # rewards of a mean item that stand against what an item itself has earned: its own are few
-OPTIMISM = 2.5  # times the mean that an item is trusted to earn until then
-IMPRESSIONS_MAX = 1_000.0  # of an item that are remembered at full weight
 _DRAWS = np.uint64(0x7065_7265_6E6E_6961)  # a key of its own: no other draw shares it
 MOVED_FROM = 0.01  # rivals of a lower probability leave bias and vector alone
 
@@ -429,51 +426,3 @@ def _random_rivals(candidate: np.ndarray, count: int, stamp: np.ndarray, now: in
             candidate[count] = row
             count += 1
     return count
-
-
-@njit(cache=True)
-def learn_slate(
-    learners: Learners,
-    journal: Journal,
-    at_ms: int,
-    context: np.ndarray,
-    shown: np.ndarray,
-    rewards: np.ndarray,
-    propensities: np.ndarray,
-) -> None:
-    """Learn from a slate whose window has closed: how its items respond to being shown.
-
-    shown: i4 [n] item rows (-1 is gone), rewards: f4 [n] in [0, 1], propensities: f4 [n]. A position counts the less
-    the lower it stands, since it is seen less often; one that was answered was seen.
-    """
-    items, response = learners.items, learners.mixing.response
-    seen = 0.0
-    for k in range(shown.shape[0]):
-        row = shown[k]
-        if row < 0:
-            continue
-        share = 1.0 if rewards[k] > 0.0 else 1.0 / (1.0 + 0.2 * k)
-        items.shown[row] += np.float32(share)
-        items.reward[row] += rewards[k] * np.float32(share)
-        if items.shown[row] > IMPRESSIONS_MAX:
-            # Old impressions give way to the newest.
-            items.shown[row] *= np.float32(0.5)
-            items.reward[row] *= np.float32(0.5)
-        response[1] += share
-        response[2] += float(rewards[k]) * share
-        seen += share
-    if response[1] > 100.0 * IMPRESSIONS_MAX:
-        response[1] *= 0.5
-        response[2] *= 0.5
-    if seen == 0.0:
-        return
-    response[0] = (response[2] + 1.0) / (response[1] + 10.0)
-    for k in range(shown.shape[0]):
-        row = shown[k]
-        if row >= 0:
-            # log2 of how many times the mean it earns, shrunk towards OPTIMISM, less what an item is trusted with that
-            # was never shown: so that one stands at 0, and a mediocre one falls behind it once it has had its chance.
-            earned = float(items.reward[row]) + RESPONSE_PRIOR * OPTIMISM
-            expected = float(items.shown[row]) * response[0] + RESPONSE_PRIOR
-            items.response[row] = log2(earned / expected) - log2(OPTIMISM)
-            touch(journal.items, row)

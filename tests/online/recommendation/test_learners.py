@@ -16,10 +16,11 @@ from online.recommendation.context import found_or_new
 from online.recommendation.front import ANEW, empty_front
 from online.recommendation.layout import EXPERTS, LEARNER_COLUMNS, Learners
 from online.recommendation.memory import remember
-from online.recommendation.observe import TASTE_PROBES, TASTE_RIVALS, _tasted_rivals, introduce, learn_slate, observe
+from online.recommendation.observe import TASTE_PROBES, TASTE_RIVALS, _tasted_rivals, introduce, observe
 from online.recommendation.ranking import rank
 from online.recommendation.rescoring import correct, learn_network, set_network
 from online.recommendation.residuals import move_item
+from online.recommendation.response import learn_slate
 from online.recommendation.score import explain_few, score_few
 from online.recommendation.settings import Settings
 from online.tables import allocate
