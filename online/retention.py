@@ -98,8 +98,8 @@ def remove(folder: Path, gone: list[Snapshot]) -> list[Snapshot]:
     used = {s.file for s in newest_first(folder) if isinstance(s, Snapshot) and f"{s.id}.json" in named}
     broken = len(named) != len([s for s in newest_first(folder) if isinstance(s, Snapshot)])
     if not broken:  # a manifest that cannot be read may name any of them
-        for blob in (folder / "blobs").glob("*.safetensors"):
-            if f"blobs/{blob.name}" not in used:
+        for blob in (*folder.glob("*.safetensors"), *folder.glob("blobs/*.safetensors")):
+            if blob.relative_to(folder).as_posix() not in used:
                 blob.unlink(missing_ok=True)
         digests = {s.state_digest for s in newest_first(folder) if isinstance(s, Snapshot)}
         for tree in (folder / "trees").glob("*"):

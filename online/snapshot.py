@@ -1,7 +1,7 @@
 """A snapshot is a place in the log: a state at a position, content-addressed, every byte verified on load (law 3).
 
     snapshots/<id>.json             the manifest, canonical JSON: position, lineage, digests, settings, environment
-    snapshots/blobs/<blake3>.safetensors
+    snapshots/<blake3>.safetensors            in a folder `blobs` where an earlier version wrote it
     snapshots/trees/<state digest>            the digest's blocks; may be gone, and is checked by the digest itself
     snapshots/erasures                        positions of erasures that are finished
 
@@ -25,9 +25,10 @@ import numba
 import numpy as np
 from blake3 import blake3
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from online.artifact import Artifact
+from online.blob import pieces_of
 from online.delta import difference, difference_by_tree, patched
 from online.durable import alone_in, write_durably, write_together
 from online.hash_tree import Tree, TreeUnreadable, read_tree, root, tree_of, written
@@ -135,8 +136,8 @@ def write_snapshot(
         parent = _parent(folder, lineage)
         base, tree, parts = _difference(folder, parent, arrays, touched)
         digest = root(state.identity, tree)
-        content = save({name: np.ascontiguousarray(array) for name, array in parts.items()})
-        checksum = blake3(content).hexdigest()
+        content = pieces_of(parts)
+        checksum = _checksum(content)
         identity = f"{state.artifact_id}|{state.pricing_artifact_id}|{state.position}|{digest}|{planned}"
         snapshot = Snapshot(
             format=FORMAT,
@@ -151,8 +152,8 @@ def write_snapshot(
             settings=settings_text(state.settings),
             schema=SCHEMA,
             state_digest=digest,
-            file=f"blobs/{checksum}.safetensors",
-            bytes=len(content),
+            file=f"{checksum}.safetensors",
+            bytes=sum(map(len, content)),
             blake3=checksum,
             chunks={name: _chunk_digest(array) for name, array in sorted(parts.items())},
             base=base.id if base else "",
@@ -323,6 +324,13 @@ def _encoded(snapshot: Snapshot) -> bytes:
 
 def _root(snapshot: Snapshot) -> str:
     return blake3(msgspec.json.encode(msgspec.structs.replace(snapshot, root=""), order="sorted")).hexdigest()
+
+
+def _checksum(pieces: list[bytes | memoryview]) -> str:
+    hasher = blake3()
+    for piece in pieces:
+        hasher.update(piece)
+    return hasher.hexdigest()
 
 
 def _chunk_digest(array: Array) -> str:

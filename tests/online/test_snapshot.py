@@ -79,7 +79,7 @@ def test_what_did_not_change_costs_nothing_and_a_little_costs_a_little(make_stre
 
 def mutate(folder: Path, chance: random.Random) -> tuple[Path, str]:
     """Spoil one file of a folder of snapshots, somehow; which one, and what was done."""
-    files = sorted([*folder.glob("*.json"), *folder.glob("blobs/*")])
+    files = sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")])
     path = chance.choice(files)
     content = bytearray(path.read_bytes())
     match chance.randrange(7):
@@ -134,7 +134,7 @@ def refused_by_name(folder: Path, found: Snapshot | SnapshotCorrupt | SnapshotFo
             return False
     if isinstance(error, SnapshotCorrupt):
         assert error.expected and error.actual and error.expected != error.actual
-        assert error.path.parent in (folder, folder / "blobs")
+        assert error.path.parent == folder
     else:  # it, or what it builds on, says that it is of another format
         assert str(folder) in str(error) and "format" in str(error)
     return True
@@ -144,7 +144,7 @@ def test_whatever_is_spoilt_is_refused_by_name_and_the_last_good_one_is_used(mak
     """PERENNIAL_MUTATIONS of them, from number PERENNIAL_FIRST on: each spoils one file of five snapshots, differences
     among them. Whatever the file belongs to is loaded, and the newest of those that it does not belong to."""
     taken = {snapshot.id: (snapshot, digest) for snapshot, digest in chain(make_stream, tmp_path, 8, PLACES)}
-    clean = {path: path.read_bytes() for path in [*tmp_path.glob("*.json"), *tmp_path.glob("blobs/*")]}
+    clean = {path: path.read_bytes() for path in [*tmp_path.glob("*.json"), *tmp_path.glob("*.safetensors")]}
     needs: dict[str, set[Path]] = {}
     for one, (snapshot, _) in taken.items():
         base = needs[snapshot.base] if snapshot.base else set()
