@@ -37,7 +37,7 @@ from online.log import (
     connect,
     require_durable,
 )
-from online.monitor import Detectors, Monitor
+from online.monitor import Monitor
 from online.pricing.arrays import PricingArtifactUnsuitable
 from online.pricing.records import Quote, QuoteOutcome, Tick
 from online.pricing.solving import waiting_flights
@@ -94,14 +94,12 @@ class Learner:
         known = [one for one in (artifact, pricing) if one is not None]
         self.history = History(reader, artifacts_of(home, *known), snapshots=self.snapshots)
         self.timeline = Timeline(self.history, self._restored(artifact.id if artifact else ""))
-        self.detectors = Detectors()
-        self.monitor = Monitor(self.state, self.detectors)
+        self.monitor = Monitor(self.state)
         self.log_kept = KEPT
         self._stopping = False
         self._freshness_us = np.zeros(FRESHNESS_WINDOW, np.int64)
         self._freshened = 0
         self._last_snapshot = self.state.position
-        self._snapshot_due = ""  # why the next one is to be taken
         self._snapshotting = 0  # the process that writes one
         self._touched = self._all_touched()
         self._touched_before: Touched | None = None  # what that process was given
@@ -208,7 +206,6 @@ class Learner:
         control = publisher.control
         give_back()  # of what restoring and catching up took: every snapshot is a fork of this process
         _say(f"learner ready at position {self.state.position}")
-        self.detectors.start()
         published = snapshotted = time.monotonic()
         switched = self.timeline.switched
         while not self._stopping:
@@ -223,7 +220,7 @@ class Learner:
                 failpoint("learner.folded")
                 if self.timeline.switched != switched:
                     switched = self.timeline.switched
-                    self._switch(publisher)
+                    self._switch(publisher, url)
                 wait = PUBLISH_EVERY_MS / 1e3 - (time.monotonic() - published)
                 if wait > 0:
                     time.sleep(wait)
@@ -231,34 +228,30 @@ class Learner:
                 failpoint("learner.published")
                 published = time.monotonic()
                 self._measure(records, control)
-            else:
-                self.tick(url)
-            if self.monitor.update():
+                self.monitor.update()
                 figures = self.monitor.figures()
                 monitors(control)[: len(figures)] = figures
+            else:
+                self.tick(url)
             control[HEARTBEAT_MS] = time.time_ns() // 1_000_000
             if control[DIGEST_ASKED] != control[DIGEST_ANSWERED]:
                 publisher.answer_digest()
             if time.monotonic() - snapshotted > snapshot_every_s:
-                self._snapshot_due = self._snapshot_due or "schedule"
+                self.snapshot_beside("schedule", url)
                 snapshotted = time.monotonic()
-            if self._snapshot_due and not self.detectors.loading:
-                self.snapshot_beside(self._snapshot_due, url)
-                self._snapshot_due = ""
-        self.detectors.wait()
         self.snapshot("shutdown")
 
-    def _switch(self, publisher: Publisher) -> None:
+    def _switch(self, publisher: Publisher, url: str) -> None:
         """Another past from here on: what looked at the old state looks at the new one, and it is written down."""
         changed_at = self.history.lineages.newest_change
         publisher.lineage_at = changed_at
         publisher.adopt(self.state)
         self._touched, self._touched_before = self._all_touched(), None
-        self.monitor = Monitor(self.state, self.detectors)
+        self.monitor = Monitor(self.state)
         give_back()
         failpoint("learner.switched")
         _say(f"act at position {changed_at} changed the past: folded again, now at position {self.state.position}")
-        self._snapshot_due = "a new past"
+        self.snapshot_beside("a new past", url)
 
     def snapshot_beside(self, reason: str, url: str) -> None:
         """Write a snapshot out of a copy of this process, and archive, so that the fold goes on: it pauses for a fork.
