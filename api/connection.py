@@ -18,7 +18,7 @@ from typing import ClassVar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.direct import PATH, Direct, Exchange
-from api.heads import Headers
+from api.heads import Headers, KnownHeads
 from api.problems import MEDIA_TYPE, Problem
 
 STREAM = "/dashboard/stream"
@@ -34,12 +34,15 @@ class Connection(HttpToolsProtocol):
     accepted_at_once: ClassVar[int] = 64
     accepting: ClassVar[set[asyncio.Task[object]]] = set()
     direct: ClassVar[Direct | None] = None
+    heads: ClassVar[KnownHeads] = KnownHeads()
 
     _is_taken = False  # by ourselves, and not by the loop
     _in_head = True
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
     _awaited: list[bytes] | None = None  # the body of what may be a plain request, as far as it came
+    _is_between = True  # two requests: no byte of the next one was read
+    _fed: bytes | None = None  # what came when that was so
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -78,6 +81,9 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_between and self._is_known(data):
+            return
+        self._fed = data if self._is_between else None
         super().data_received(data)
         if self._awaited is not None and not self.transport.is_closing():
             self._go_on_slowly()
@@ -91,6 +97,24 @@ class Connection(HttpToolsProtocol):
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(self.head_timeout_s, self._on_slow_head)
 
+    def _is_known(self, data: bytes) -> bool:
+        """Whether it is a plain request under a head that was read before, and is under way now."""
+        direct, cycle = self.direct, self.cycle
+        if direct is None or self.flow.write_paused or (cycle is not None and not cycle.response_complete):
+            return False
+        found = self.heads.find(data)
+        if found is None or not direct.takes(*found):
+            return False
+        self._unset_keepalive_if_required()
+        self._in_head = False
+        self._stop_timer()
+        self._begin(direct, *found)
+        return True
+
+    def _begin(self, direct: Direct, headers: Headers, body: bytes) -> None:
+        exchange = self.cycle = Exchange(self)  # type: ignore[assignment]
+        direct.begin(exchange, headers, body, self.client[0] if self.client else "")
+
     def shutdown(self) -> None:
         """The worker ends: whoever listens to a stream without an end is told that it is over."""
         super().shutdown()
@@ -100,7 +124,7 @@ class Connection(HttpToolsProtocol):
             cycle.message_event.set()
 
     def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._is_between = True, 0, False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -130,6 +154,7 @@ class Connection(HttpToolsProtocol):
             self._awaited.append(body)
 
     def on_message_complete(self) -> None:
+        self._is_between = True
         if self._awaited is None:
             super().on_message_complete()
             return
@@ -137,8 +162,9 @@ class Connection(HttpToolsProtocol):
         assert self.direct is not None
         if self.direct.takes(headers, body):
             self._awaited = None
-            exchange = self.cycle = Exchange(self)  # type: ignore[assignment]
-            self.direct.begin(exchange, headers, body, self.client[0] if self.client else "")
+            if self._fed is not None:
+                self.heads.learn(self._fed, headers, body)
+            self._begin(self.direct, headers, body)
         else:
             self._go_on_slowly()
             super().on_message_complete()

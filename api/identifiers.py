@@ -10,9 +10,8 @@ import os
 import time
 
 _DRAWN_AT_A_TIME = 256
-_RAND_A = 0xFFF
-_RAND_B = 0x3FFFFFFFFFFFFFFF
-_drawn: list[bytes] = []
+_VARIANT = "89ab"  # two bits of chance behind the two that say which kind of id it is
+_tails: list[str] = []
 
 
 def make_id(at_ms: int) -> str:
@@ -21,10 +20,8 @@ def make_id(at_ms: int) -> str:
     >>> made_at_ms(make_id(1_700_000_000_000))
     1700000000000
     """
-    chance = int.from_bytes(_random_bytes(), "big")
-    value = ((at_ms & 0xFFFFFFFFFFFF) << 80) | (0x7 << 76) | ((chance >> 62 & _RAND_A) << 64)
-    value |= (0x2 << 62) | (chance & _RAND_B)
-    return _dashed(value)
+    stamp = f"{at_ms & 0xFFFFFFFFFFFF:012x}"
+    return f"{stamp[:8]}-{stamp[8:]}-{_tail()}"
 
 
 def id_from_key(secret: bytes, key: str, *, purpose: str) -> str:
@@ -56,14 +53,26 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _random_bytes() -> bytes:
-    """Ten from the operating system, which is asked for many at a time. None is given twice: a list's pop is atomic."""
+def _tail() -> str:
+    """All of an id but its time. The operating system is asked for many at a time; none is given twice: a list's pop
+    is atomic."""
     try:
-        return _drawn.pop()
+        return _tails.pop()
     except IndexError:
-        many = os.urandom(10 * _DRAWN_AT_A_TIME)
-        _drawn.extend(many[at : at + 10] for at in range(10, len(many), 10))
-        return many[:10]
+        drawn = os.urandom(10 * _DRAWN_AT_A_TIME)
+        tails = [_tail_of(drawn[at : at + 10]) for at in range(0, len(drawn), 10)]
+        _tails.extend(tails[1:])
+        return tails[0]
+
+
+def _tail_of(chance: bytes) -> str:
+    """74 of 80 random bits, with version and variant.
+
+    >>> _tail_of(bytes(range(10)))
+    '7001-8203-040506070809'
+    """
+    text = chance.hex()
+    return f"7{text[1:4]}-{_VARIANT[chance[2] >> 4 & 3]}{text[5:8]}-{text[8:]}"
 
 
 def _dashed(value: int) -> str:

@@ -35,6 +35,7 @@ from simulations.viewers import watched_before
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = ("live", "frozen", "random", "best", "new shown", "new best")
+EPOCHS = 20  # at most, of an artifact's training
 BLOCK = 1_500
 
 
@@ -176,12 +177,13 @@ def trained(seed: int, world: VideoWorld, folder: Path) -> tuple[Artifact, Path]
     if not (artifact / "manifest.json").exists():
         command = [sys.executable, "-m", "api.command", "pretrain", "recommendation", "--out", str(artifact)]
         command += ["--interactions", str(history / "interactions.csv"), "--items", str(history / "items.csv")]
-        subprocess.run([*command, "--minutes", "0.75", "--seed", str(seed)], cwd=ROOT, check=True, capture_output=True)
+        command += ["--epochs", str(EPOCHS), "--seed", str(seed)]  # no time limit: a busy machine must not matter
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return read_artifact(artifact), history / "interactions.csv"
 
 
 def main() -> None:
-    """Every seed in blocks of visits, then all of them together."""
+    """A line for every seed, then blocks of visits and all of them together."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="7,11")
     parser.add_argument("--visits", type=int, default=7_500)
@@ -201,14 +203,18 @@ def main() -> None:
         artifact, history = trained(seed, world, options.artifacts / f"drift-{options.drift:g}")
         began_ms = world.settings.starts_at_ms + HISTORY_DAYS * DAY_MS
         found = play(world, Service(settings, artifact, began_ms), history, options.visits)
-        for first in range(0, options.visits, BLOCK):
-            print(row(f"visits to {min(first + BLOCK, options.visits):,}", found[first : first + BLOCK]), flush=True)
         print(row(f"world {seed}", found), flush=True)
         everything.append(found)
+    for first in range(0, options.visits, BLOCK):
+        block = np.concatenate([found[first : first + BLOCK] for found in everything])
+        print(row(f"visits to {min(first + BLOCK, options.visits):,}", block))
+    print(row("all", np.concatenate(everything)))
     if len(everything) > 1:
-        apart = [100.0 * (one[:, 0].sum() - one[:, 1].sum()) / one[:, 3].sum() for one in everything]
-        spread = f"; from world to world {np.mean(apart):+.2f}, sd {np.std(apart, ddof=1):.2f}"
-        print(row("all", np.concatenate(everything)) + spread)
+        apart = [100.0 * (found[:, 0].sum() - found[:, 1].sum()) / found[:, 3].sum() for found in everything]
+        error = 1.96 * np.std(apart, ddof=1) / len(apart) ** 0.5
+        print(
+            f"over {len(apart)} worlds {np.mean(apart):+.2f} ± {error:.2f}, from {min(apart):+.2f} to {max(apart):+.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -279,22 +279,24 @@ class LiveModel:
         champion = self._champion if arm_of(self.settings, user_id) else None
         for _ in range(READS_MAX):
             version, views = self._front()
-            slate = self._decider.decide(views, champion, request)
+            slate = self._decider.decide(views, champion, request, version)
             position = int(views.frame.position[0])
-            new = [(row, key) for row, key in zip(slate.rows, slate.keys, strict=True) if key not in self._item_ids]
+            known = self._item_ids
+            new = [(row, key) for row, key in zip(slate.rows, slate.keys, strict=True) if key not in known]
             try:
                 texts = [(key, read_text(views.id_text, row)) for row, key in new]
             except UnicodeDecodeError:
                 continue  # of two versions
             if self.holds(version):
-                self._item_ids.update(texts)  # else one may be of two versions
+                if texts:
+                    known.update(texts)  # else one may be of two versions
                 break
         else:
             raise LearnerNotReady("the learner overtook every read")
         staleness_ms = 0 if position >= head else max(0, received_ms - self.published_at_ms)
         return slate.recorded(
             request,
-            item_ids=[self._item_ids[key] for key in slate.keys],
+            item_ids=[known[key] for key in slate.keys],
             arm=1 if champion else 0,
             read_position=position,
             artifact_id=self.artifact_id,

@@ -9,8 +9,10 @@ import numpy as np
 from numba import njit
 
 from online.fold_kernel import fold_batch
+from online.recommendation.availability import Open
+from online.recommendation.front import ANEW, Front
 from online.recommendation.layout import Learners
-from online.recommendation.ranking import SHORTLIST, Open, rank
+from online.recommendation.ranking import SHORTLIST, rank
 from online.rows import find_row
 
 TOP = 10
@@ -100,6 +102,7 @@ def rank_and_fold(
     users: Any,
     items: Any,
     catalogue: Any,
+    front: Front,
     start: int,
     n: int,
     stream_first: int,
@@ -154,7 +157,20 @@ def rank_and_fold(
                 row = find_row(users, user_key[user[y]])
                 rows = Open(catalogue, items.key, items.key, stamp)
                 pooled = rank(
-                    learners, rows, y, given, False, row, at_ms[y], context[y], count, scores, pool, SHORTLIST
+                    learners,
+                    rows,
+                    front,
+                    ANEW,
+                    y,
+                    given,
+                    False,
+                    row,
+                    at_ms[y],
+                    context[y],
+                    count,
+                    scores,
+                    pool,
+                    SHORTLIST,
                 )
                 place = rank_of(scores, count, target, pool, pooled, followed_shown)
                 if not hopeless:
@@ -162,7 +178,20 @@ def rank_and_fold(
                 if both:
                     row = row if row < known_users else -1
                     pooled = rank(
-                        still, rows, y, given, False, row, at_ms[y], context[y], count, scores, pool, SHORTLIST
+                        still,
+                        rows,
+                        front,
+                        ANEW,
+                        y,
+                        given,
+                        False,
+                        row,
+                        at_ms[y],
+                        context[y],
+                        count,
+                        scores,
+                        pool,
+                        SHORTLIST,
                     )
                     place = rank_of(scores, count, target, pool, pooled, frozen_shown)
                     if not hopeless:

@@ -11,6 +11,7 @@ import numpy as np
 from online.batch import LENGTH, BatchBuilder
 from online.fold import Fold
 from online.recommendation.feeding import Feed, fold_interactions
+from online.recommendation.front import empty_front
 from online.recommendation.layout import UserArrays
 from online.state import State
 from simulations.protocol import NothingToReplay, Protocol
@@ -32,6 +33,7 @@ class Runner:
         self.frozen = Ranked(events, rows)
         self.item_row = np.full(len(source.item_ids), -1, np.int64)
         self.scores = np.zeros(rows, np.float32)
+        self.front = empty_front(rows)
         self.stamp = np.full(rows, -1, np.int64)
         # Each user's items so far: the newest row of the file, and from each row the one before.
         self.last_of = np.full(len(source.user_ids), -1, np.int64)
@@ -97,6 +99,7 @@ class Runner:
             views.users,
             views.items,
             views.catalogue,
+            self.front,
             start,
             end - start,
             self.protocol.first,

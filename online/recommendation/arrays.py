@@ -43,6 +43,7 @@ from online.recommendation.layout import (
     UserArrays,
     learner_capacity,
 )
+from online.recommendation.memory import close_up
 from online.recommendation.popularity import count_again
 from online.recommendation.settings import Settings, knobs
 from online.tables import Array
@@ -157,6 +158,7 @@ def scratch(items: int, backbone_floats: int) -> Scratch:
         stamps=np.zeros(1, np.int64),
         order=np.zeros(CANDIDATES_MAX, np.int32),
         touched=np.zeros(TOUCHED_MAX, np.int32),
+        held=np.zeros(TOUCHED_MAX, np.int32),
         share=np.zeros((TOUCHED_MAX, SPARSE), np.float32),
         lanes=np.zeros(16, np.float32),
         query_code=np.zeros((1, DIMENSION), np.int8),
@@ -264,10 +266,16 @@ def warm_tensors(state: "State", *, users_max: int = 0) -> dict[str, Array]:
 
 
 def forget_items(learners: Learners, gone: Array) -> None:
-    """After rows of items were given back: sums and lists of the most popular are made anew. gone: rows."""
-    count_again(learners.items, learners.mixing, learners.items.heat.shape[0])
-    learners.items.code[gone] = 0
-    learners.items.code_step[gone] = 0.0
+    """After rows of items were given back: sums and lists of the most popular are made anew, memories closed up.
+    gone: rows."""
+    items, contexts = learners.items, learners.contexts
+    count_again(items, learners.mixing, items.heat.shape[0])
+    close_up(items.fast_item, items.fast_count)
+    close_up(items.slow_item, items.slow_count)
+    close_up(items.around_item, items.around_count)
+    close_up(contexts.item, contexts.count)
+    items.code[gone] = 0
+    items.code_step[gone] = 0.0
 
 
 def rebuild_derived(learners: Learners) -> None:

@@ -14,10 +14,12 @@ import numpy as np
 from online.artifact import Artifact
 from online.batch import context_keys
 from online.chance import hash64, uniform
-from online.held import Keeper, hold
+from online.held import Keeper
 from online.recommendation.arrays import EXPERTS
+from online.recommendation.availability import Open
+from online.recommendation.front import ANEW, empty_front
 from online.recommendation.layout import CANDIDATES_MAX, Learners
-from online.recommendation.ranking import BEYOND, SHORTLIST, Open
+from online.recommendation.ranking import BEYOND, SHORTLIST
 from online.recommendation.slate_kernel import Asked, Shown, Sight, decide_slate
 from online.records import (
     BECAUSE_TERMS,
@@ -163,7 +165,6 @@ class Decider:
             because=np.zeros((SLATE_MAX, BECAUSE_TERMS), TERM),
             pool=np.zeros(CANDIDATES_MAX, np.int64),
         )
-        self._held_asked, self._held_shown = hold(self._asked), hold(self._shown)
         self._keeper = Keeper(SIGHTS_KEPT)
 
     def _sight(self, views: Views, champion: Champion | None) -> Any:
@@ -173,12 +174,16 @@ class Decider:
             learners = views.learners if champion is None else with_users(champion.learners, views.learners)
             scored_key = views.items.key if champion is None else champion.items.key
             rows = Open(views.catalogue, views.items.key, scored_key, learners.scratch.stamp)
-            return Sight(views.users, views.items, learners, rows, np.empty(views.items.key.shape[0], np.float32))
+            many = views.items.key.shape[0]
+            scores = np.empty(many, np.float32)
+            front = empty_front(many)
+            return Sight(views.users, views.items, learners, rows, front, scores, self._asked, self._shown)
 
         return self._keeper.held((views, champion), sight)
 
-    def decide(self, views: Views, champion: Champion | None, request: Request) -> Slate:
-        """The slate for `request` from the state in `views`."""
+    def decide(self, views: Views, champion: Champion | None, request: Request, version: int = ANEW) -> Slate:
+        """The slate for `request` from the state in `views`, which changes with `version` and not without; ANEW says
+        nothing about that."""
         asked, shown = self._asked, self._shown
         asked.context[:] = 0
         for k, key in enumerate(context_keys(request.context)):
@@ -186,8 +191,7 @@ class Decider:
         n = min(request.n, SLATE_MAX)
         filled = decide_slate(
             self._sight(views, champion),
-            self._held_asked,
-            self._held_shown,
+            version,
             np.uint64(hash64(request.user_id)),
             request.at_ms,
             _keys(request.candidates),

@@ -162,7 +162,8 @@ class Scratch(NamedTuple):
     stamps: Array  # i8 [1] comparisons and rankings
     order: Array  # i4 [CANDIDATES_MAX]
     touched: Array  # i4 [TOUCHED_MAX]
-    share: Array  # f4 [TOUCHED_MAX, SPARSE] what the memories give
+    held: Array  # i4 [TOUCHED_MAX] which memories give something, a bit for each
+    share: Array  # f4 [TOUCHED_MAX, SPARSE] what those give
     lanes: Array  # f4 [16]
     query_code: Array  # i1 [1, DIMENSION]
     query_step: Array  # f4 [1]

@@ -2,7 +2,8 @@
 
 A row of slots holds items and decayed counts. All counts of a row are decayed together, when one of them grows. Where
 no slot is free, the smallest count gives way (the lowest slot among equals): part of the fold, so a replay forgets the
-same. After Misra and Gries (1982), with decay in the place of their common decrement.
+same. Slots in use stand before the free ones (`close_up`), so that a row is read no further than it is filled. After
+Misra and Gries (1982), with decay in the place of their common decrement.
 """
 
 from typing import NamedTuple
@@ -45,12 +46,11 @@ def remember(
     elif now_ms < at_ms[row]:
         grows = np.float32(weight * exp2((now_ms - at_ms[row]) / half_life_ms))
     total[row] += grows
+    smallest = 0
     for s in range(slots):
         if items[s] == item:
             counts[s] += grows
             return
-    smallest = 0
-    for s in range(slots):
         if items[s] < 0:
             smallest = s
             break
@@ -59,6 +59,14 @@ def remember(
     total[row] -= counts[smallest]
     items[smallest] = item
     counts[smallest] = grows
+
+
+def close_up(slot_items: np.ndarray, slot_counts: np.ndarray) -> None:
+    """Put the slots in use before the free ones again, in their order, after items were forgotten. In place."""
+    gaps = np.flatnonzero(((slot_items[:, :-1] < 0) & (slot_items[:, 1:] >= 0)).any(axis=1))
+    order = np.argsort(slot_items[gaps] < 0, axis=1, kind="stable")
+    for slots in (slot_items, slot_counts):
+        slots[gaps] = np.take_along_axis(slots[gaps], order, axis=1)
 
 
 @njit(cache=True)
@@ -74,7 +82,8 @@ class Brought(NamedTuple):
 
     mark: np.ndarray  # i4 [items] place among them or -1
     item: np.ndarray  # i4 [most] in the order in which they came up
-    share: np.ndarray  # f4 [most, SPARSE]
+    held: np.ndarray  # i4 [most] bit e: expert e gives it a share
+    share: np.ndarray  # f4 [most, SPARSE], of the experts that are held
     mixture: np.ndarray  # f4 [most] sum of trust * share
     trust: np.ndarray  # f4 [SPARSE]
 
@@ -90,9 +99,19 @@ def place(brought: Brought, item: int, used: int) -> int:
         brought.mark[item] = at
         brought.item[at] = item
         brought.mixture[at] = 0.0
-        for f in range(brought.share.shape[1]):
-            brought.share[at, f] = 0.0
+        brought.held[at] = 0
     return int(at)
+
+
+@njit(cache=True)
+def give(brought: Brought, at: int, expert: int, share: np.float32) -> None:
+    """Add to what an expert gives the item in place `at`."""
+    bit = np.int32(1 << expert)
+    if brought.held[at] & bit:
+        brought.share[at, expert] += share
+    else:
+        brought.held[at] |= bit
+        brought.share[at, expert] = share
 
 
 @njit(cache=True)
@@ -104,7 +123,9 @@ def bring(
     by, trust = np.float32(scale), brought.trust[expert]
     for s in range(slot_items.shape[1]):
         item = slot_items[row, s]
-        if item < 0 or item >= brought.mark.shape[0]:
+        if item < 0:
+            break
+        if item >= brought.mark.shape[0]:
             continue
         share = slot_counts[row, s] * by
         if share < LEAST_SHARE:
@@ -113,6 +134,6 @@ def bring(
         if at < 0:
             continue
         used = max(used, at + 1)
-        brought.share[at, expert] += share
+        give(brought, at, expert, share)
         brought.mixture[at] += trust * share
     return used

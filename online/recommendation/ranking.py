@@ -6,22 +6,14 @@ it points to: a few hundred, however large the catalogue. Where they are too few
 are candidates; where the request names its own, those are.
 """
 
-from typing import Any, NamedTuple
-
 import numpy as np
 from numba import njit
 
-from online.recommendation.catalogue import Catalogue
+from online.recommendation.availability import Open, keep_open
 from online.recommendation.cells import probed
 from online.recommendation.codes import agreement, encode
-from online.recommendation.layout import (
-    F_TASTE,
-    POPULARITIES,
-    TOP,
-    CellArrays,
-    Learners,
-    Scratch,
-)
+from online.recommendation.front import Front, gather_front, keep_open_front, look_at_front
+from online.recommendation.layout import F_TASTE, CellArrays, Learners, Scratch
 from online.recommendation.score import first_look, gather, has_taste, score_few
 
 SHORTLIST = 64  # items that are scored exactly, at least
@@ -33,32 +25,6 @@ FROM_MEMORY_MAX = 512
 FROM_TASTE = 64
 FINITE = np.float32(3e38)
 LAST_ROW = np.uint64(0xFFFFFFFF)
-
-
-class Open(NamedTuple):
-    """Which rows may be shown. Excluded are those that hold `stamp`."""
-
-    catalogue: Catalogue
-    key: Any  # u8 [rows] of the live items; 0 is none
-    scored_key: Any  # u8 [rows] of the items that the learners know in these rows
-    stamps: Any  # i8 [rows]
-
-
-@njit(cache=True)
-def keep_open(rows: Open, listed: np.ndarray, size: int, count: int, at_ms: int, stamp: int) -> int:
-    """Of listed[:size] keep the rows below `count` that are there, for sale at `at_ms`, and not excluded, in their
-    order; how many."""
-    stamps, key, scored_key = rows.stamps, rows.key, rows.scored_key
-    since, until = rows.catalogue.available_from_ms, rows.catalogue.available_until_ms
-    kept = 0
-    for k in range(size):
-        row = listed[k]
-        if row < 0 or row >= count or stamps[row] == stamp or key[row] == 0 or key[row] != scored_key[row]:
-            continue
-        if since[row] <= at_ms and at_ms < until[row]:
-            listed[kept] = row
-            kept += 1
-    return kept
 
 
 @njit(cache=True)
@@ -77,8 +43,8 @@ def row_of(key: np.uint64) -> np.int64:
 
 @njit(cache=True)
 def keep_best(values: np.ndarray, listed: np.ndarray, size: int, keys: np.ndarray, held: int, most: int) -> int:
-    """Put the rows listed[:size], worth values[:size], among keys[:held] and keep the best `most`, in no order; how
-    many are held then.
+    """Put the rows listed[:size], worth values[:size], among keys[:held] and keep the best `most`, in the order in
+    which they came; how many are held then.
 
     keys: u8 [> most]. A value that is no number, or infinite, never decides anything.
     """
@@ -92,12 +58,39 @@ def keep_best(values: np.ndarray, listed: np.ndarray, size: int, keys: np.ndarra
         keys[held] = key
         held += 1
         if held == keys.shape[0]:
-            keys[:most] = np.partition(keys, held - most)[held - most :]
-            held, least = most, np.min(keys[:most])
+            held, least = _cut(keys, held, most)
     if held > most:
-        keys[:most] = np.partition(keys[:held], held - most)[held - most :]
-        held = most
+        held, least = _cut(keys, held, most)
     return held
+
+
+@njit(cache=True)
+def _cut(keys: np.ndarray, held: int, most: int) -> tuple[int, np.uint64]:
+    """Keep the `most` largest of keys[:held], which all differ, in their order; how many, and the least that counts.
+
+    The least one is found by halving: how many are as large is counted without a branch, many at a time.
+    """
+    low, high = keys[0], keys[0]
+    for k in range(held):
+        low, high = min(low, keys[k]), max(high, keys[k])
+    while low < high:  # at least `most` are >= low, fewer are > high
+        middle = high - ((high - low) >> np.uint64(1))
+        many = 0
+        for k in range(held):
+            many += 1 if keys[k] >= middle else 0
+        if many == most:
+            low = middle
+            break
+        if many > most:
+            low = middle
+        else:
+            high = middle - np.uint64(1)
+    kept = 0
+    for k in range(held):
+        if keys[k] >= low and kept < most:
+            keys[kept] = keys[k]
+            kept += 1
+    return kept, low
 
 
 @njit(cache=True)
@@ -115,9 +108,14 @@ def sort_rows(scores: np.ndarray, pool: np.ndarray, size: int, keys: np.ndarray)
         if -FINITE < scores[pool[k]] < FINITE:
             keys[kept] = order_key(scores[pool[k]], pool[k])
             kept += 1
-    rising = np.sort(keys[:kept])
+    for k in range(1, kept):
+        key, at = keys[k], k
+        while at > 0 and keys[at - 1] < key:
+            keys[at] = keys[at - 1]
+            at -= 1
+        keys[at] = key
     for k in range(kept):
-        pool[k] = row_of(rising[kept - 1 - k])
+        pool[k] = row_of(keys[k])
     return kept
 
 
@@ -165,46 +163,40 @@ def _tasted(
 
 
 @njit(cache=True)
-def _listed(learners: Learners, rows: Open, stamp: int, user: int, at_ms: int, tasteful: bool, count: int) -> int:
-    """The experts' best open items among rows 0 … count - 1, each once, into scratch.listed; how many."""
-    items, mixing, scratch = learners.items, learners.mixing, learners.scratch
+def _listed(
+    learners: Learners, rows: Open, column: np.ndarray, stamp: int, user: int, at_ms: int, tasteful: bool, count: int
+) -> int:
+    """The best open items of the memories and of the taste among rows 0 … count - 1 that have no column in front, each
+    once, into scratch.listed; how many."""
+    items, scratch = learners.items, learners.scratch
     listed, seen, keys = scratch.listed, scratch.seen, scratch.keys
-    top, newest = mixing.top, mixing.newest
     scratch.stamps[0] += 1
     now = scratch.stamps[0]
-    size = _remembered(scratch, rows, stamp, at_ms, count)
-    for at in range(size):
-        seen[listed[at]] = now
+    size = 0
+    for at in range(_remembered(scratch, rows, stamp, at_ms, count)):
+        row = listed[at]
+        if column[row] < 0:
+            seen[row] = now
+            listed[size] = row
+            size += 1
     if tasteful:
         query = learners.users.query
         best = _tasted(learners.cells, scratch, rows, stamp, at_ms, query, user, items.code, items.code_step, count)
         for at in range(best):
             row = row_of(keys[at])
-            if seen[row] != now:
+            if seen[row] != now and column[row] < 0:
                 seen[row] = now
                 listed[size] = row
                 size += 1
-    first = size
-    for h in range(POPULARITIES):
-        for k in range(TOP):
-            row = top[h, k]
-            if 0 <= row < count and seen[row] != now:
-                seen[row] = now
-                listed[size] = row
-                size += 1
-    for k in range(newest.shape[0]):
-        row = newest[k]
-        if 0 <= row < count and seen[row] != now:
-            seen[row] = now
-            listed[size] = row
-            size += 1
-    return first + keep_open(rows, listed[first:], size - first, count, at_ms, stamp)
+    return size
 
 
 @njit(cache=True)
 def rank(
     learners: Learners,
     rows: Open,
+    front: Front,
+    version: int,
     stamp: int,
     given: np.ndarray,
     restricted: bool,
@@ -218,8 +210,10 @@ def rank(
 ) -> int:
     """The best open items among rows 0 … count - 1, best first, into pool; how many, at most `most`.
 
-    scores: f4 [>= count], set for the rows in pool. given: rows (-1 is unknown) that are
-    the only candidates if `restricted`. user: row or -1; context: u8 [CONTEXT_FEATURES]; most: up to CANDIDATES_MAX.
+    front, version: columns of a version of the state, gathered anew if it is another; ANEW: anyhow. stamp: what the
+    excluded rows hold; -1: none is. given: rows (-1 is unknown) that are the only candidates if `restricted`. user:
+    row or -1; context: u8 [CONTEXT_FEATURES]; scores: f4 [>= count], set for the rows in pool; most: up to
+    CANDIDATES_MAX.
     """
     gather(learners, user, at_ms, context)
     scratch = learners.scratch
@@ -231,9 +225,13 @@ def rank(
     listed, value, keys = scratch.listed, scratch.value, scratch.keys
     size = 0
     if not restricted and count > ALL_UP_TO:
-        many = _listed(learners, rows, stamp, user, at_ms, tasteful, count)
+        gather_front(front, learners, rows, count, version)
+        many = _listed(learners, rows, front.column, stamp, user, at_ms, tasteful, count)
         first_look(learners, listed, many, by_taste, value)
         size = keep_best(value, listed, many, keys, 0, most)
+        look_at_front(front, learners, by_taste)
+        many = keep_open_front(front, rows.stamps, stamp, at_ms, listed, value)
+        size = keep_best(value, listed, many, keys, size, most)
     if size < most:
         # The request's own candidates, or all items, a listful at a time.
         size = 0

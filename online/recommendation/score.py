@@ -24,6 +24,7 @@ from online.recommendation.codes import agreement
 from online.recommendation.context import context_rows
 from online.recommendation.kinds import kinship_of, set_kinship
 from online.recommendation.layout import (
+    CANDIDATES_MAX,
     CONTEXT_PLACES,
     DIMENSION,
     E_ITEM,
@@ -54,7 +55,7 @@ from online.recommendation.layout import (
     Scratch,
 )
 from online.recommendation.logarithm import log2_plain
-from online.recommendation.memory import Brought, bring, place, share_of_one
+from online.recommendation.memory import Brought, bring, give, place, share_of_one
 from online.recommendation.mixing import set_weights, situation
 from online.recommendation.rescoring import correct, set_network
 from online.recommendation.settings import Knobs
@@ -108,7 +109,7 @@ def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> in
     for h in range(POPULARITIES):
         scratch.popular[h] = 1.0 / mixing.total[h] if mixing.total[h] > 0.0 else 0.0
 
-    brought = Brought(mark, touched, scratch.share, scratch.sparse, scratch.trust[FIRST_SPARSE:])
+    brought = Brought(mark, touched, scratch.held, scratch.share, scratch.sparse, scratch.trust[FIRST_SPARSE:])
     used = _bring_new(brought, mixing.newest, items.taken)
     if user >= 0:
         for lag in range(min(users.taken[user], RING)):
@@ -136,7 +137,7 @@ def _bring_new(brought: Brought, newest: np.ndarray, taken: np.ndarray) -> int:
         if 0 <= row < brought.mark.shape[0] and taken[row] < NEW_UP_TO and brought.mark[row] < 0:
             at = place(brought, row, used)
             used = at + 1
-            brought.share[at, expert] = share
+            give(brought, at, expert, share)
             brought.mixture[at] = brought.trust[expert] * share
     return used
 
@@ -164,47 +165,76 @@ def _bring_followers(
 
 
 @njit(cache=True)
+def bits_of(share: np.float32) -> np.float32:
+    """The feature of a share."""
+    return log2_plain(ONE + share * SHARE_SCALE) if share > ZERO else ZERO
+
+
+@njit(cache=True)
+def bits_of_memories(held: np.ndarray, share: np.ndarray, at: int, weight: np.ndarray) -> np.float32:
+    """What the shares of the touched item `at` add to its score, each by itself."""
+    total = ZERO
+    left, f = held[at], 0
+    while left != 0:
+        if left & 1:
+            total += weight[FIRST_SPARSE + f] * bits_of(share[at, f])
+        left >>= 1
+        f += 1
+    return total
+
+
+@njit(cache=True)
+def age_of(since_ms: np.ndarray, item: int, now_ms: float) -> np.float32:
+    """How long an item is known, from 1; nobody knows it yet: 1."""
+    age_ms = now_ms - since_ms[item] if since_ms[item] > 0.0 else 0.0
+    return np.float32(1.0 + max(0.0, age_ms) / AGE_UNIT_MS)
+
+
+@njit(cache=True)
 def first_look(learners: Learners, rows: np.ndarray, count: int, by_taste: np.float32, values: np.ndarray) -> None:
     """values[:count] of items rows[:count]: all but the network; the taste by codes.
 
     After `gather`. by_taste: the weight of the taste times the step of the query's code, which stands in scratch.
+    Column by column the memory is fetched, as in `features_of`.
     """
     items, scratch = learners.items, learners.scratch
     heat, response, bias, code, code_step = items.heat, items.response, items.bias, items.code, items.code_step
-    mark, sparse, given, query = scratch.mark, scratch.sparse, scratch.share, scratch.query_code[0]
-    kind, since_ms, kinship, popular, weight = (
-        items.kind,
-        items.since_ms,
-        scratch.kinship,
-        scratch.popular,
-        scratch.weight,
-    )
+    mark, sparse, held, given, query = scratch.mark, scratch.sparse, scratch.held, scratch.share, scratch.query_code[0]
+    kind, since_ms, kinship = items.kind, items.since_ms, scratch.kinship
+    popular, weight, trust = scratch.popular, scratch.weight, scratch.trust
+    heats, age, mixture = scratch.candidate_share, scratch.candidate_feature[F_AGE], scratch.candidate_mixture
     by_mixture, by_response, by_kin = weight[F_MIXTURE] * LN2, weight[F_RESPONSE], scratch.kin[0]
-    by_age = weight[F_AGE] * AGE_SCALE
+    by_age = weight[F_AGE]
     now_ms = float(learners.mixing.clock[0])
-    trusted = np.empty(POPULARITIES, np.float32)
-    for h in range(POPULARITIES):
-        trusted[h] = scratch.trust[h] * scratch.popular[h]
-    for k in range(count):
-        row = rows[k]
-        mixture = ZERO
-        score = by_response * response[row] + by_kin * kinship_of(kinship, kind, row)
+    for start in range(0, count, CANDIDATES_MAX):
+        many = min(CANDIDATES_MAX, count - start)
+        value = values[start : start + many]
+        for c in range(many):
+            row = rows[start + c]
+            value[c] = by_response * response[row] + by_kin * kinship_of(kinship, kind, row)
+            for h in range(POPULARITIES):
+                heats[h, c] = heat[row, h]
+            mixture[c] = ZERO
+            age[c] = age_of(since_ms, row, now_ms)
         for h in range(POPULARITIES):
-            mixture += trusted[h] * heat[row, h]
-            if heat[row, h] > ZERO:
-                score += weight[h] * log2_plain(ONE + heat[row, h] * popular[h] * SHARE_SCALE)
-        at = mark[row]
-        if at >= 0:
-            mixture += sparse[at]
-            for f in range(SPARSE):
-                if given[at, f] > ZERO:
-                    score += weight[FIRST_SPARSE + f] * log2_plain(ONE + given[at, f] * SHARE_SCALE)
-        age_ms = now_ms - since_ms[row] if since_ms[row] > 0.0 else 0.0
-        score += by_age * log2_plain(np.float32(1.0 + max(0.0, age_ms) / AGE_UNIT_MS))
-        score += by_mixture * log2_plain(ONE + mixture * FLOOR)
+            by, one, trusted = weight[h], popular[h], trust[h] * popular[h]
+            for c in range(many):
+                mixture[c] += trusted * heats[h, c]
+                value[c] += by * bits_of(heats[h, c] * one)
+        for c in range(many):
+            at = mark[rows[start + c]]
+            if at >= 0:
+                mixture[c] += sparse[at]
+                value[c] += bits_of_memories(held, given, at, weight)
+        for c in range(many):
+            value[c] += by_age * (AGE_SCALE * log2_plain(age[c]))
+            value[c] += by_mixture * log2_plain(ONE + mixture[c] * FLOOR)
         if by_taste != ZERO:
-            score += (by_taste * code_step[row]) * np.float32(agreement(query, code, row))
-        values[k] = score + bias[row]
+            for c in range(many):
+                row = rows[start + c]
+                value[c] += (by_taste * code_step[row]) * np.float32(agreement(query, code, row))
+        for c in range(many):
+            value[c] += bias[rows[start + c]]
 
 
 @njit(cache=True)
@@ -218,7 +248,7 @@ def features_of(learners: Learners, user: int, rows: np.ndarray, count: int, tas
     now_ms = float(learners.mixing.clock[0])
     heat, since_ms, response, mark, sparse = items.heat, items.since_ms, items.response, scratch.mark, scratch.sparse
     shares, features, mixture = scratch.candidate_share, scratch.candidate_feature, scratch.candidate_mixture
-    popular, given, trust = scratch.popular, scratch.share, scratch.trust
+    popular, held, given, trust = scratch.popular, scratch.held, scratch.share, scratch.trust
     kin, kinship, kind = scratch.candidate_kinship, scratch.kinship, items.kind
     for c in range(count):
         item = rows[c]
@@ -227,7 +257,7 @@ def features_of(learners: Learners, user: int, rows: np.ndarray, count: int, tas
             shares[h, c] = heat[item, h] * popular[h]
         if at >= 0:
             for k in range(SPARSE):
-                shares[FIRST_SPARSE + k, c] = given[at, k]
+                shares[FIRST_SPARSE + k, c] = given[at, k] if held[at] >> k & 1 else ZERO
             mixture[c] = sparse[at]
         else:
             for k in range(SPARSE):
@@ -236,15 +266,13 @@ def features_of(learners: Learners, user: int, rows: np.ndarray, count: int, tas
         features[F_TASTE, c] = product(query, user, items.vector, item, scratch.lanes) if tasteful else ZERO
         features[F_RESPONSE, c] = response[item]
         kin[c] = kinship_of(kinship, kind, item)
-        age_ms = now_ms - since_ms[item] if since_ms[item] > 0.0 else 0.0
-        features[F_AGE, c] = np.float32(1.0 + max(0.0, age_ms) / AGE_UNIT_MS)
+        features[F_AGE, c] = age_of(since_ms, item, now_ms)
     for h in range(POPULARITIES):
         for c in range(count):
             mixture[c] += trust[h] * shares[h, c]
     for k in range(SHARES):
         for c in range(count):
-            share = shares[k, c]
-            features[k, c] = log2_plain(ONE + share * SHARE_SCALE) if share > ZERO else ZERO
+            features[k, c] = bits_of(shares[k, c])
     for c in range(count):
         features[F_MIXTURE, c] = LN2 * log2_plain(ONE + mixture[c] * FLOOR)
         features[F_AGE, c] = AGE_SCALE * log2_plain(features[F_AGE, c])
@@ -283,30 +311,37 @@ def score_few(learners: Learners, user: int, rows: np.ndarray, count: int, score
         add_corrections(scratch, count, scratch.value)
     for c in range(count):
         scores[rows[c]] = scratch.value[c]
+        scratch.candidate[c] = rows[c]
 
 
 @njit(cache=True)
 def explain_few(learners: Learners, rows: np.ndarray, count: int, terms: np.ndarray) -> None:
-    """terms: f4 [>= count, EXPERTS], what each expert adds to the scores of the rows given to `score_few`; their sum is
-    the score but for rounding.
+    """terms: f4 [>= count, EXPERTS], what each expert adds to the scores of some of the rows that `score_few` scored
+    last; their sum is the score but for rounding.
 
     The mixture's logarithm is divided among the experts by their parts in the mixture.
     """
     scratch, bias = learners.scratch, learners.items.bias
     weight, trust, outer, units = scratch.weight, scratch.trust, scratch.outer, scratch.units
+    candidate = scratch.candidate
     shares, features, mixture = scratch.candidate_share, scratch.candidate_feature, scratch.candidate_mixture
-    for c in range(count):
+    for r in range(count):
         for e in range(terms.shape[1]):
-            terms[c, e] = ZERO
+            terms[r, e] = ZERO
+        c = 0
+        while c < candidate.shape[0] - 1 and candidate[c] != rows[r]:
+            c += 1
         whole = weight[F_MIXTURE] * features[F_MIXTURE, c]
         for k in range(SHARES):
-            part = whole * (trust[k] * shares[k, c] / mixture[c]) if mixture[c] > ZERO else ZERO
-            terms[c, EXPERT_OF_SHARE[k]] += part + weight[k] * features[k, c]
-        terms[c, E_TASTE] = weight[F_TASTE] * features[F_TASTE, c]
-        terms[c, E_ITEM] = bias[rows[c]]
-        terms[c, E_KIND] = scratch.kin[0] * scratch.candidate_kinship[c]
-        terms[c, E_RESPONSE] = weight[F_RESPONSE] * features[F_RESPONSE, c]
+            if shares[k, c] > ZERO:
+                part = whole * (trust[k] * shares[k, c] / mixture[c]) if mixture[c] > ZERO else ZERO
+                terms[r, EXPERT_OF_SHARE[k]] += part + weight[k] * features[k, c]
+        terms[r, E_TASTE] = weight[F_TASTE] * features[F_TASTE, c]
+        terms[r, E_ITEM] = bias[rows[r]]
+        terms[r, E_KIND] = scratch.kin[0] * scratch.candidate_kinship[c]
+        terms[r, E_RESPONSE] = weight[F_RESPONSE] * features[F_RESPONSE, c]
         together = ZERO
         for j in range(UNITS):
-            together += outer[j] * units[j, c]
-        terms[c, E_TOGETHER] = together + weight[F_AGE] * features[F_AGE, c]
+            if outer[j] != ZERO:  # else nobody has set the units
+                together += outer[j] * units[j, c]
+        terms[r, E_TOGETHER] = together + weight[F_AGE] * features[F_AGE, c]

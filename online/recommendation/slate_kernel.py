@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from online.recommendation.availability import Open
+from online.recommendation.front import Front
 from online.recommendation.layout import EXPERTS, Learners
-from online.recommendation.ranking import Open, rank
-from online.recommendation.score import explain_few, score_few
+from online.recommendation.ranking import rank
+from online.recommendation.score import explain_few
 from online.recommendation.slate import pick_slate
 from online.rows import Rows, find_row
 
@@ -46,20 +48,23 @@ class Asked(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """What a decision is made from: the state at one position, and learners over it, live or the champion's."""
+    """What a decision is made from: the state at one position, and learners over it, live or the champion's; what is
+    asked, and where to write what is shown."""
 
     users: Rows
     items: Rows
     learners: Learners
     open: Open
+    front: Front
     scores: Any  # f4 [rows of items], room to work in
+    asked: Asked
+    shown: Shown
 
 
 @njit(cache=True)
 def decide_slate(
     sight: Any,
-    asked: Any,
-    shown: Any,
+    version: int,
     user: np.uint64,
     at_ms: int,
     candidates: Any,
@@ -71,12 +76,12 @@ def decide_slate(
 ) -> int:
     """Fill what is shown; how many positions are filled.
 
-    sight, asked, shown: a Sight, an Asked and a Shown, held (`online.held`). candidates, exclude: u8 keys. most: items
+    sight: a Sight, held (`online.held`). version: of the state in sight, ANEW where
+    it has none. candidates, exclude: u8 keys. most: items
     to score exactly.
     """
-    users, items, learners, rows, scores = sight.value
-    context, caps, exploration, seed = asked.value
-    out = shown.value
+    users, items, learners, rows, front, scores, asked, out = sight.value
+    context, caps, exploration, seed = asked
     pool = out.pool
     count = min(items.handed_out[0], rows.scored_key.shape[0])
     user_row = find_row(users, user)
@@ -94,11 +99,26 @@ def decide_slate(
             given[k] = -1  # named twice
         if 0 <= given[k] < count:
             scratch.seen[given[k]] = stamp
-    pooled = rank(learners, rows, stamp, given, restricted, user_row, at_ms, context, count, scores, pool, most)
+    excluded = stamp if exclude.shape[0] > 0 else -1
+    pooled = rank(
+        learners,
+        rows,
+        front,
+        version,
+        excluded,
+        given,
+        restricted,
+        user_row,
+        at_ms,
+        context,
+        count,
+        scores,
+        pool,
+        most,
+    )
     filled = pick_slate(
         scores, pool, pooled, rows.catalogue, caps, n, exploration, seed, decision, out.rows, out.propensities
     )
-    score_few(learners, user_row, out.rows, filled, scores)
     terms = np.empty((filled, len(EXPERTS)), np.float32)
     explain_few(learners, out.rows, filled, terms)
     for k in range(filled):

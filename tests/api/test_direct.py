@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from api.heads import Headers, KnownHeads
 from tests.api.conftest import Running
 
 HEAD = (
@@ -166,3 +167,63 @@ def test_a_decision_of_the_short_way_is_found_and_counted(peer: Peer, service: R
     assert found["items"] == slate["items"] and found["user_id"] == "u5"
     assert found["exclude"] == ["i1"] and found["context"] == {"device": "tv"}
     assert counted() == before + 1
+
+
+def test_a_head_that_came_before_is_answered_like_the_first_time(peer: Peer) -> None:
+    for user in (b"aa", b"bb", b"cc"):
+        peer.send(request(b'{"user_id":"%s"}' % user))
+        status, headers, body = peer.answer()
+        assert status == 201 and headers["content-type"] == "application/json"
+        assert json.loads(body)["decision_id"]
+    seen = set()
+    for _ in range(3):
+        peer.send(request(b'{"user_id":"%s"}' % b"dd"))
+        status, headers, body = peer.answer()
+        seen.add((json.loads(body)["decision_id"], headers["x-request-id"]))
+    assert len({one for one, _ in seen}) == len({two for _, two in seen}) == 3
+
+
+def test_a_known_head_says_nothing_about_what_comes_with_it(peer: Peer) -> None:
+    whole = request(b'{"user_id":"aa"}')
+    peer.send(whole)
+    assert peer.answer()[0] == 201
+    peer.send(request(b'{"user_id":"a"}}'))  # as long, and no JSON
+    assert peer.answer()[0] == 400
+    peer.send(whole[:-5], whole[-5:])  # its body in two pieces
+    assert peer.answer()[0] == 201
+    peer.send(whole + whole + b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")  # three at once
+    assert [peer.answer()[0] for _ in range(3)] == [201, 201, 200]
+    peer.send(whole[:40], whole[40:] + whole[:60], whole[60:])
+    assert [peer.answer()[0] for _ in range(2)] == [201, 201]
+    peer.send(b"\r\n" + whole)  # an empty line before a request is let pass
+    assert peer.answer()[0] == 201
+    peer.send(whole.replace(b"localhost", b"elsewhere"))  # as long, and another host, which may not ask
+    assert peer.answer()[0] == 403
+
+
+def test_only_a_whole_request_teaches_a_head_and_only_its_own_bytes_find_it() -> None:
+    body = b'{"user_id":"aa"}'
+    whole = request(body)
+    headers = Headers([(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))])
+    for data, found, is_taught in (
+        (whole, headers, True),
+        (b"\r\n" + whole, headers, True),  # other bytes, which mean the same from then on
+        (whole + whole, headers, False),
+        (whole, Headers([*headers.found.items(), (b"x-request-id", b"r1")]), False),
+        (whole, Headers([*headers.found.items(), (b"transfer-encoding", b"chunked")]), False),
+        (whole, Headers([(b"content-length", b"3")]), False),
+        (request(body, b"a: " + b"b" * 2_048), headers, False),
+    ):
+        heads = KnownHeads()
+        heads.learn(data, found, body)
+        assert (heads.find(data) is not None) is is_taught, data[:40]
+        assert (heads.find(whole) is not None) is (is_taught and data == whole)
+    heads = KnownHeads()
+    heads.learn(whole, headers, body)
+    assert heads.find(whole) == (headers, body)
+    assert heads.find(request(b'{"user_id":"bb"}')) == (headers, b'{"user_id":"bb"}')
+    for other in (whole[:-1], whole + b" ", whole[1:], b"\r\n" + whole, body, b"", request(body, b"a: b")):
+        assert heads.find(other) is None
+    for number in range(600):
+        heads.learn(request(body, b"n: %d" % number), headers, body)
+    assert heads.find(whole) is None and heads.find(request(body, b"n: 599")) is not None

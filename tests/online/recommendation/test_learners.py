@@ -8,14 +8,16 @@ import pytest
 from online.journal import empty_journal
 from online.recommendation import layout, mixing, popularity
 from online.recommendation.arrays import learner_capacity, learners, rebuild_derived
+from online.recommendation.availability import Open
 from online.recommendation.catalogue import NEVER_MS, Catalogue
 from online.recommendation.cells import build_cells
 from online.recommendation.codes import agreement, encode
 from online.recommendation.context import found_or_new
+from online.recommendation.front import ANEW, empty_front
 from online.recommendation.layout import EXPERTS, LEARNER_COLUMNS, Learners
 from online.recommendation.memory import remember
 from online.recommendation.observe import introduce, learn_slate, observe
-from online.recommendation.ranking import Open, rank
+from online.recommendation.ranking import rank
 from online.recommendation.rescoring import correct, learn_network, set_network
 from online.recommendation.residuals import move_item
 from online.recommendation.score import explain_few, score_few
@@ -73,8 +75,8 @@ def ranked(bound: Learners, user: int, *, out: Any = (), given: Any = None, most
     scores, pool = np.zeros(rows, np.float32), np.zeros(layout.CANDIDATES_MAX, np.int64)
     some = np.array([] if given is None else given, np.int64)
     pooled = rank(
-        bound, Open(catalogue, key, key, stamps), 9, some, given is not None, user, NOW_MS, CONTEXT, rows, scores, pool,
-        most,
+        bound, Open(catalogue, key, key, stamps), empty_front(rows), ANEW, 9, some, given is not None, user, NOW_MS,
+        CONTEXT, rows, scores, pool, most,
     )  # fmt: skip
     return scores, pool[:pooled]
 

@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from online.recommendation.availability import Open, keep_open
 from online.recommendation.catalogue import GROUPS_MAX, NEVER_MS, Catalogue
-from online.recommendation.ranking import Open, keep_best, keep_open, rows_of, sort_rows
+from online.recommendation.ranking import keep_best, rows_of, sort_rows
 from online.recommendation.slate import EXPLORED_MAX, choice_weights, pick_slate
 from online.settings import CAPS_MAX
 

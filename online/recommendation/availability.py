@@ -1,0 +1,36 @@
+"""What may be shown: items that are there, for sale at the moment, and not excluded."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from online.recommendation.catalogue import Catalogue
+
+
+class Open(NamedTuple):
+    """Which rows may be shown. Excluded are those that hold `stamp`."""
+
+    catalogue: Catalogue
+    key: Any  # u8 [rows] of the live items; 0 is none
+    scored_key: Any  # u8 [rows] of the items that the learners know in these rows
+    stamps: Any  # i8 [rows]
+
+
+@njit(cache=True)
+def keep_open(rows: Open, listed: np.ndarray, size: int, count: int, at_ms: int, stamp: int) -> int:
+    """Of listed[:size] keep the rows below `count` that are there, for sale at `at_ms`, and not excluded, in their
+    order; how many. stamp: -1 where nothing is excluded."""
+    stamps, key, scored_key = rows.stamps, rows.key, rows.scored_key
+    since, until = rows.catalogue.available_from_ms, rows.catalogue.available_until_ms
+    kept = 0
+    for k in range(size):
+        row = listed[k]
+        if row < 0 or row >= count or key[row] == 0 or key[row] != scored_key[row]:
+            continue
+        if stamp >= 0 and stamps[row] == stamp:
+            continue
+        if since[row] <= at_ms and at_ms < until[row]:
+            listed[kept] = row
+            kept += 1
+    return kept
