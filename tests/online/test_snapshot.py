@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from online.fold import Fold
 from online.history import History
 from online.lineage import Lineage
 from online.records import Begin
-from online.retention import APART, DAY_MS, HOUR_MS, ROOM, kept, remove_old
+from online.retention import APART, DAY_MS, HOUR_MS, ROOM, kept, remove, remove_old
 from online.settings import Settings, settings_text
 from online.snapshot import (
     DEPTH_MAX,
@@ -267,3 +268,25 @@ def test_a_planned_snapshot_is_another_one_than_that_of_the_log(make_stream, fol
     with pytest.raises(SnapshotCorrupt):
         (tmp_path / f"{plan.id}.json").write_bytes((tmp_path / f"{real.id}.json").read_bytes())
         find_snapshot(tmp_path, plan.id)
+
+
+def test_a_blob_where_an_earlier_version_wrote_it_is_read_built_on_and_cleared_away(
+    make_stream, folded, tmp_path: Path
+) -> None:
+    entries = make_stream(5, 900, RULES, users=90, items=90)
+    state = folded(RULES, entries[:600])
+    told = write_snapshot(tmp_path, state, entry=b"", reason="a test", counters={})
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / told.file).rename(tmp_path / "blobs" / told.file)
+    moved = msgspec.structs.replace(told, file=f"blobs/{told.file}", root="")
+    moved = msgspec.structs.replace(moved, root=blake3(msgspec.json.encode(moved, order="sorted")).hexdigest())
+    (tmp_path / f"{told.id}.json").write_bytes(msgspec.json.encode(moved, order="sorted"))
+    assert load_snapshot(tmp_path, find_snapshot(tmp_path, told.id), None).digest() == state.digest()
+    Fold(state).entries(entries[600:])
+    later = write_snapshot(tmp_path, state, entry=b"", reason="a test", counters={})
+    assert later.base == told.id and "/" not in later.file
+    assert load_snapshot(tmp_path, later, None).digest() == state.digest()
+    remove(tmp_path, [])
+    assert (tmp_path / moved.file).exists() and (tmp_path / later.file).exists()
+    remove(tmp_path, [moved, later])
+    assert not list(tmp_path.rglob("*.safetensors"))
