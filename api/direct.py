@@ -133,21 +133,18 @@ class Direct:
             except Exception as error:
                 self._refuse(exchange, error)
         for exchange in decided:
-            finish = partial(self._finish, exchange)
             try:
-                service.writer.submit([records.encode(exchange.decision)]).add_done_callback(finish)
-            except LogError:
-                finish(None)
+                service.writer.tell(records.encode(exchange.decision), partial(self._finish, exchange))
+            except LogError as error:
+                self._finish(exchange, None, error)
             except Exception as error:
                 self._refuse(exchange, error)
 
-    def _finish(self, exchange: Exchange, kept: "asyncio.Future[int] | None") -> None:
-        """kept: the decision's position in the log, or why it has none; None where the log did not take it."""
+    def _finish(self, exchange: Exchange, position: int | None, failed: Exception | None) -> None:
+        """position: the decision's in the log; or else why it has none. Never raises."""
         try:
-            failed = None if kept is None else kept.exception()
             if failed is not None and not isinstance(failed, LogError):
                 raise failed
-            position = None if kept is None or failed is not None else kept.result()
             answer = answer_of(self._service, exchange.decision, position)
         except Exception as error:
             self._refuse(exchange, error)
@@ -168,7 +165,10 @@ class Direct:
 
     def _answer(self, exchange: Exchange, answer: Answer) -> None:
         self._load.busy -= 1
-        exchange.respond(answer)
+        try:
+            exchange.respond(answer)
+        except Exception as error:  # the next one is answered all the same
+            log.error("defect", call=NAME, request_id=exchange.request_id, error=type(error).__name__, exc_info=error)
         self._service.metrics.answered(NAME, answer.status, time.perf_counter() - exchange.started)
 
 

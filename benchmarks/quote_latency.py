@@ -5,11 +5,13 @@
 First the decision is timed inside this process, from read-only views of a state that the fold made. Then one worker is
 asked `rate` quotes a second, open loop: a quote goes out when its time has come, whether or not earlier ones were
 answered, and its latency counts from that time on. Every quote gets an outcome, one in ten a booking. --idempotent
-sends an Idempotency-Key with every call. The load generator shares the machine with the service.
+sends an Idempotency-Key with every call. The load generator shares the machine with the service. Before it and after it
+the disk alone is timed, at the same rate: an append of as many bytes, synced. No durable answer can be faster.
 """
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -33,6 +35,8 @@ from simulations.client import Client  # noqa: E402
 
 START_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
+DISK_S = 5.0
+APPEND_BYTES = 600  # of a quote, or an outcome, as it goes into the server's file
 
 
 def decisions(flights: int, rounds: int) -> tuple[float, float]:
@@ -58,6 +62,21 @@ def decisions(flights: int, rounds: int) -> tuple[float, float]:
         took[k] = time.perf_counter() - began
     p50, p99 = np.percentile(took[rounds // 10 :] * 1e6, (50, 99))
     return float(p50), float(p99)
+
+
+def disk(folder: Path, rate: float, seconds: float) -> np.ndarray:
+    """Seconds of each of `rate` synced appends a second."""
+    took = np.empty(int(rate * seconds))
+    file = os.open(folder / "alone", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    began = time.monotonic()
+    for number in range(len(took)):
+        time.sleep(max(0.0, began + number / rate - time.monotonic()))
+        asked = time.monotonic()
+        os.write(file, b"0" * APPEND_BYTES)
+        os.fdatasync(file)
+        took[number] = time.monotonic() - asked
+    os.close(file)
+    return took
 
 
 async def load(
@@ -119,9 +138,15 @@ def main() -> None:
     print(f"decision: p50 {p50:.0f} us, p99 {p99:.0f} us (targets 50 and 200)", flush=True)
     with tempfile.TemporaryDirectory() as folder, service(Path(folder) / "home", None) as address:
         asyncio.run(load(address["url"], options.rate, 3.0, options.flights, idempotent=options.idempotent))
+        alone = [disk(Path(folder), options.rate, DISK_S)]
         asked = load(address["url"], options.rate, options.seconds, options.flights, idempotent=options.idempotent)
         took, failed = asyncio.run(asked)
+        alone.append(disk(Path(folder), options.rate, DISK_S))
     low, high = np.percentile(np.array(took) * 1e3, (50, 99))
+    synced = np.percentile(np.concatenate(alone) * 1e3, (50, 99))
+    print(
+        f"the disk alone, {APPEND_BYTES} bytes synced, before and after: p50 {synced[0]:.1f} ms, p99 {synced[1]:.1f} ms"
+    )
     keys = ", each with its key" if options.idempotent else ""
     print(
         f"POST /v1/quotes at {options.rate:.0f}/s with outcomes{keys}, one worker: p50 {low:.1f} ms, p99 {high:.1f} ms "

@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--stream-from", help="2017-10-09, or Unix time; the last fifth without")
     parser.add_argument("--until", help="where it ends, for a shorter look")
     parser.add_argument("--score-every", type=int, default=1)
+    parser.add_argument("--ties", choices=("together", "file-order"), default="together")
     parser.add_argument("--part", choices=("ladder", "lag"), default="ladder")
     parser.add_argument("--hand-over", type=float, default=300.0, help="seconds of event time, for the ladder")
     parser.add_argument("--out", type=Path, default=Path("build/peers"), help="folder of results")
@@ -86,8 +87,9 @@ def main() -> None:
     source = read_interactions(options.interactions, until_ms=until_ms)
     from_ms = parse_time_ms(options.stream_from) if options.stream_from else None
     first = stream_start(source, pretrain_share=0.8, stream_from_ms=from_ms)
+    together = options.ties == "together"
     source = in_groups(source, first)
-    protocol = Protocol.of(source, first, score_every=options.score_every, together=True, seen=False)
+    protocol = Protocol.of(source, first, score_every=options.score_every, together=together, seen=False)
     artifact = read_artifact(options.artifact) if options.artifact else None
     past = lived_batch(source, first, artifact)
     parts = slices(source, first)
@@ -96,7 +98,7 @@ def main() -> None:
     runs = climbed(past, protocol, options.hand_over) if options.part == "ladder" else aged(past, protocol)
 
     handed = f"handed over every {options.hand_over:.0f} s, " if options.part == "ladder" else ""
-    print(f"batch {first:,} events, stream {len(source) - first:,}, {handed}ties together", flush=True)
+    print(f"batch {first:,} events, stream {len(source) - first:,}, {handed}ties {options.ties}", flush=True)
     print(f"{'':36}  HR@10  NDCG@10    new items   less the row above, HR@10           CPU s")
     report: dict[str, Any] = {}
     above: np.ndarray | None = None

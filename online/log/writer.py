@@ -70,9 +70,36 @@ class Verdict(NamedTuple):
     left: int
 
 
+Tell = Callable[[int | None, Exception | None], None]
+
+
+class _Told:
+    """What of a future the writer uses, for one who is called and does not wait."""
+
+    __slots__ = ("_is_done", "_tell")
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._is_done = False
+
+    def cancelled(self) -> bool:
+        return False
+
+    def done(self) -> bool:
+        return self._is_done
+
+    def set_result(self, position: Any) -> None:
+        self._is_done = True
+        self._tell(position, None)
+
+    def set_exception(self, error: Exception) -> None:
+        self._is_done = True
+        self._tell(None, error)
+
+
 class _Append(NamedTuple):
     payloads: Sequence[bytes]
-    done: "asyncio.Future[Any]"
+    done: "asyncio.Future[Any] | _Told"
     size: int
     claim: Claim | None = None
 
@@ -190,11 +217,21 @@ class LogWriter:
             raise ValueError("nothing to append")
         return self._submit(payloads, None)
 
+    def tell(self, payload: bytes, tell: "Tell") -> None:
+        """As `append` of one record, without a future: calls tell(position, None), or tell(None, why not), at once when
+        it is known. `tell` must not raise. Raises, before, what append raises."""
+        self._enqueue([payload], _Told(tell), None)
+
     def claim(self, payload: bytes, claim: Claim) -> "asyncio.Future[Verdict]":
         """Append one record if its claim is granted, in one step. Raises, then or later, what append raises."""
         return self._submit([payload], claim)
 
     def _submit(self, payloads: Sequence[bytes], claim: Claim | None) -> "asyncio.Future[Any]":
+        done: asyncio.Future[Any] = self._loop.create_future()
+        self._enqueue(payloads, done, claim)
+        return done
+
+    def _enqueue(self, payloads: Sequence[bytes], done: "asyncio.Future[Any] | _Told", claim: Claim | None) -> None:
         if self._fatal is not None:
             raise self._fatal()
         if self._refuse:
@@ -202,12 +239,10 @@ class LogWriter:
         size = sum(map(len, payloads))
         if self._queue and self._queue_bytes + size > self._queue_bytes_max:
             raise LogUnavailable(f"{self._queue_bytes} bytes are waiting to be written already")
-        done: asyncio.Future[Any] = self._loop.create_future()
         self._queue.append(_Append(payloads, done, size, claim))
         self._queue_bytes += size
         if not self._flush_scheduled:
             self._flush_soon()
-        return done
 
     def _flush_soon(self) -> None:
         # At the end of this turn of the loop: everyone who is about to append in it travels along.
@@ -282,18 +317,21 @@ class LogWriter:
     def _settle(self, appends: list[_Append], reply: list[Any]) -> None:
         """Tell everybody of a batch. reply: position of its first record, and three words for each claim."""
         position, told = reply[0] - 1, 1
+        outcomes: list[int | Verdict] = []
         for append in appends:
-            found: int | Verdict
             if append.claim is None:
-                found = position = position + len(append.payloads)
+                position += len(append.payloads)
+                outcomes.append(position)
             else:
                 code, at, left = reply[told : told + 3]
                 told += 3
-                found = Verdict(code.decode(), at, left)
-                position += found.code == "granted"
-            if not append.done.done():
-                append.done.set_result(found)
+                verdict = Verdict(code.decode(), at, left)
+                position += verdict.code == "granted"
+                outcomes.append(verdict)
         self.head = position
+        for append, outcome in zip(appends, outcomes, strict=True):
+            if not append.done.done():
+                append.done.set_result(outcome)
 
     def _on_refusal(self, batch: _Batch, reply: str) -> None:
         code, _, rest = reply.partition(" ")

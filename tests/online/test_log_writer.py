@@ -85,6 +85,32 @@ def test_a_batch_larger_than_the_limits_travels_in_several_and_stays_in_order(lo
     assert small == list(range(21, 71))
 
 
+def test_who_is_told_hears_what_who_waits_gets(tmp_path, start_server):
+    server = start_server(tmp_path / "log")
+    told: list[tuple[int | None, str, bool]] = []
+
+    async def run():
+        writer = await started(server.url)
+
+        def tell(position: int | None, error: Exception | None) -> None:
+            told.append((position, type(error).__name__, position is None or position <= writer.head))
+
+        for number in range(5):
+            writer.tell(b"%d" % number, tell)
+        assert await writer.append([b"a", b"b"]) == 7
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            writer.tell(b"in vain", tell)
+            with pytest.raises(LogUnavailable):
+                await writer.append([b"c"])
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await writer.close()
+
+    asyncio.run(run())
+    assert told == [(n, "NoneType", True) for n in range(1, 6)] + [(None, "LogUnavailable", True)]
+
+
 @pytest.mark.parametrize("between_kills", [1, 40, 1_000])
 def test_after_kills_of_the_server_under_load_every_acknowledged_record_is_there_exactly_once(
     tmp_path, start_server, between_kills
