@@ -32,12 +32,13 @@ from api.keys import KeysUnreadable, read_keys
 from api.settings import worker_ready_file
 from online.archive import open_log
 from online.artifact import Artifact, ArtifactMissing, read_artifact
-from online.log import LogServer, connect, require_durable
+from online.log import LogError, LogServer, connect, require_durable
 from online.records import Begin, decode
 
 _LAUNCH = Path(__file__).resolve().parent.parent / "online" / "log" / "launch.py"
 _BACKLOG = 1024
 _LOCK_S = 0.5  # a service that starts elsewhere may be looking for a moment whether anybody has it
+_SERVER_AGAIN_S = 2.0
 
 
 class StartRefused(Exception):
@@ -82,6 +83,7 @@ class Supervisor:
         self._options = options
         self._say = say
         self._server: LogServer | None = None
+        self._server_due = 0.0  # when one that would not start is started again
         self._children: list[Child] = []
         self._listening: socket.socket | None = None
         self._lock: IO[str] | None = None
@@ -267,10 +269,8 @@ class Supervisor:
             return received[0]
 
     def _revive(self) -> None:
-        if self._server is not None and not self._server.alive():
-            self._say("the log's server died; starting it again")
-            self._server.stop()
-            self._server = LogServer.start(self._options.home / "log")
+        if self._server is not None and not self._server.alive() and time.monotonic() >= self._server_due:
+            self._revive_server(self._server)
         for child in self._children:
             code = child.died()
             if code is not None:
@@ -278,6 +278,16 @@ class Supervisor:
             if child.process is None and time.monotonic() >= child.due:
                 child.restarts += 1
                 child.start()
+
+    def _revive_server(self, dead: LogServer) -> None:
+        """Start the log's server again; where it will not, later: decisions go on without it."""
+        self._say("the log's server died; starting it again")
+        dead.stop()
+        try:
+            self._server = LogServer.start(self._options.home / "log")
+        except (LogError, OSError, subprocess.SubprocessError) as error:
+            self._say(f"the log's server does not start, next try in {_SERVER_AGAIN_S:g} s: {error}")
+            self._server_due = time.monotonic() + _SERVER_AGAIN_S
 
     # Stopping
 

@@ -4,11 +4,13 @@ folding.
     python benchmarks/snapshots.py [--users 24000] [--items 8000]
 
 Raw is one write + fsync + BLAKE3 of the same bytes, in the same run. The pause is what the learner stands still for: a
-fork of this process, which holds the state and what a learner holds beside it. What folding loses is found by rounds in
-turn: published alone, with every moved row noted for the next snapshot, and with a snapshot out of a copy as well.
+fork of a process that holds the state and all that a learner holds beside it, behind a copy that lived while it
+folded. What folding loses is found by rounds in turn: published alone, with every moved row noted for the next
+snapshot, and with a snapshot out of a copy as well.
 """
 
 import argparse
+import importlib
 import os
 import statistics
 import subprocess
@@ -21,9 +23,10 @@ import numpy as np
 from blake3 import blake3
 
 from online.fold import Fold
-from online.heap import give_back
+from online.heap import give_back, into_large_pages
 from online.history import Entries, History
 from online.journal import taken
+from online.kernels import ready_to_fold
 from online.publication import Publisher
 from online.records import Begin, Event, Record, encode
 from online.settings import Settings, settings_text
@@ -80,16 +83,6 @@ def raw_write(path: Path, content: bytes) -> float:
     return time.perf_counter() - began
 
 
-def fork_pause() -> float:
-    began = time.perf_counter()
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    pause = time.perf_counter() - began
-    os.waitpid(child, 0)
-    return pause
-
-
 def in_turn(folder: Path, state: State, fold: Fold, records: list[Record], users: int, items: int, chance) -> str:
     """CPU seconds of a round of folding and publishing, three ways in turn; what noting and a snapshot add."""
     publisher = Publisher(folder / "shared", state)
@@ -125,13 +118,53 @@ def in_turn(folder: Path, state: State, fold: Fold, records: list[Record], users
     )
 
 
-def tell_pause(folder: Path, snapshot: str) -> None:
-    """In a process that holds the state and no more, as a learner does once it is ready."""
+def tell_pause(folder: Path, snapshot: str, users: int, items: int) -> None:
+    """In a process that holds what a learner holds: the state, its kernels, its monitors. The first copy is made as it
+    is once ready; the later ones behind a copy that lived while the fold wrote, its memory gathered since or not."""
+    importlib.import_module("online.learner")  # what it and its monitors bring is part of what a fork copies
+    importlib.import_module("online.detectors")
+    chance = np.random.Generator(np.random.Philox(key=2))
     state = load_snapshot(folder, find_snapshot(folder, snapshot), None)
+    ready_to_fold()
+    fold = Fold(state)
+    done = state.position
+
+    def folded() -> None:
+        nonlocal done
+        fold.entries(enumerate(events(done, 2 * BATCH, users, items, chance), start=state.position + 1))
+        done += 2 * BATCH
+
+    folded()
     give_back()
-    pauses = [fork_pause() * 1e3 for _ in range(21)]
-    print(f"the learner's pause: {statistics.median(pauses):.2f} ms, {max(pauses):.2f} at most of {len(pauses)}")
-    assert state.position
+    steps: list[float] = []
+    pauses: dict[str, list[float]] = {"gathered": [], "as it is left": []}
+    for turn in range(4 * ROUNDS):
+        kind = ("gathered", "as it is left")[turn % 2]
+        if kind == "gathered":
+            gathering = into_large_pages()
+            while True:
+                began = time.perf_counter()
+                if next(gathering, None) is None:
+                    break
+                steps.append((time.perf_counter() - began) * 1e3)
+        reading, writing = os.pipe()
+        began = time.perf_counter()
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)  # until the other end is closed
+            os._exit(0)
+        pauses[kind].append((time.perf_counter() - began) * 1e3)
+        os.close(reading)
+        folded()
+        os.close(writing)
+        os.waitpid(child, 0)
+    told = (f"{kind} {statistics.median(took):.2f} ms, {max(took):.2f} at most" for kind, took in pauses.items())
+    print(
+        f"the learner's pause, of {2 * ROUNDS} each, {2 * BATCH:,} events folded beside the one before, memory "
+        f"{'; '.join(told)}; gathering it is {len(steps) // (2 * ROUNDS)} steps of {statistics.median(steps):.2f} ms, "
+        f"{np.percentile(steps, 99):.2f} at the 99th percentile"
+    )
 
 
 def main() -> None:
@@ -142,7 +175,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=8_000)
     options = parser.parse_args()
     if options.pause:
-        tell_pause(options.pause, options.snapshot)
+        tell_pause(options.pause, options.snapshot, options.users, options.items)
         return
     chance = np.random.Generator(np.random.Philox(key=1))
     records: list[Record] = [Begin(1, "", 0, settings_text(SETTINGS), 0)]
@@ -197,6 +230,7 @@ def main() -> None:
             f"everything {statistics.median(compared) * 1e3:.0f} ms"
         )
         lean = [sys.executable, __file__, "--pause", f"{folder}/{ROUNDS - 1}", "--snapshot", whole.id]
+        lean += ["--users", str(options.users), "--items", str(options.items)]
         print(subprocess.run(lean, check=True, capture_output=True, text=True).stdout.strip())
         print(f"loading that difference and its base, every byte verified: {loads * 1e3:.0f} ms")
         history = History(Records([encode(record) for record in records]), lambda _: None, snapshots=Path(folder) / "0")

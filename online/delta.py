@@ -63,10 +63,9 @@ def difference_by_tree(before: Tree, after: Arrays, touched: Touched) -> tuple[T
             tree[name] = leaves(array)
             _text_part(parts, name, array, known, tree[name])
         else:
-            rows, blocks = noted.of(column.table, known.shape[0], array)
-            tree[name], changed = renewed(known, array, blocks)
+            tree[name], changed = renewed(known, array, noted.blocks(column.table, known.shape[0], array))
             if changed.size:
-                written = _rows_of(changed, rows, array)
+                written = noted.written(column.table, changed, array)
                 parts[f"{name}|rows"] = written
                 parts[f"{name}|values"] = array[written]
     return tree, parts
@@ -79,9 +78,10 @@ class _Noted:
         self._touched = touched
         self._rows: dict[str, Array | None] = {}
         self._blocks: dict[tuple[str, int], Array] = {}
+        self._written: dict[tuple[str, int, int, bytes], Array] = {}
 
-    def of(self, table: str, before: int, array: Array) -> tuple[Array | None, Array]:
-        """Rows that were written, None for all of them, and the blocks that they lie in; `before`: rows there were."""
+    def blocks(self, table: str, before: int, array: Array) -> Array:
+        """Blocks that hold a row which was written; `before`: rows there were."""
         count, per = array.shape[0], block_rows(array)
         if table not in self._rows:
             rows = self._touched.rows(table)
@@ -91,7 +91,14 @@ class _Noted:
         rows = self._rows[table]
         if (table, per) not in self._blocks:
             self._blocks[table, per] = np.arange(-(-count // per)) if rows is None else np.unique(rows // per)
-        return rows, self._blocks[table, per]
+        return self._blocks[table, per]
+
+    def written(self, table: str, changed: Array, array: Array) -> Array:
+        """Rows that were written, of those in the blocks that changed."""
+        key = (table, block_rows(array), array.shape[0], changed.tobytes())
+        if key not in self._written:
+            self._written[key] = _rows_of(changed, self._rows[table], array)
+        return self._written[key]
 
 
 def _rows_of(blocks: Array, rows: Array | None, array: Array) -> Array:

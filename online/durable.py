@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from online.failpoint import failpoint
@@ -14,9 +14,9 @@ def write_durably(path: Path, content: bytes) -> None:
     write_together([(path, content)])
 
 
-def write_together(files: list[tuple[Path, bytes]]) -> None:
+def write_together(files: Sequence[tuple[Path, bytes | Sequence[bytes | memoryview]]]) -> None:
     """Several files, each whole or not at all, the later ones there only where the earlier ones are; each folder is
-    synced once, at the end.
+    synced once, at the end. A content comes at once or in pieces.
 
     Contents are on the disk before anything gets its name, names are given in order, and file systems with a journal
     keep that order through a power cut. Where one does not, a name may come back without the one before it.
@@ -26,7 +26,7 @@ def write_together(files: list[tuple[Path, bytes]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         folders[path.parent] = None
         with open(_temporary(path), "wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
     failpoint("durable.written")

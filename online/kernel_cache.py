@@ -33,10 +33,15 @@ def closure(file: Path, root: Path) -> set[Path]:
     """The file and all that it imports, directly or not."""
     found, waiting = {file}, [file]
     while waiting:
-        for one in imported(waiting.pop().read_text(encoding="utf-8"), root) - found:
+        for one in _imports_of(waiting.pop(), root) - found:
             found.add(one)
             waiting.append(one)
     return found
+
+
+@cache
+def _imports_of(file: Path, root: Path) -> frozenset[Path]:
+    return frozenset(imported(file.read_text(encoding="utf-8"), root))
 
 
 @cache
@@ -70,15 +75,21 @@ class KernelLocator(UserProvidedCacheLocator):
 
     def __init__(self, kernel: Any, file: str) -> None:
         super().__init__(kernel, file)  # type: ignore[no-untyped-call]
-        path = Path(file).resolve()
-        self._cache_path = str(kernels_folder() / f"{path.stem}-{sources_digest(path)}")
+        self._cache_path = _kept_in(file)
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> Any:
         """The locator of a function, or None where it is not this project's."""
-        path = Path(py_file).resolve()
-        if not path.is_file() or not path.is_relative_to(ROOT):
-            return None
-        locator = cls(py_func, py_file)
-        locator.ensure_cache_path()  # type: ignore[no-untyped-call]
-        return locator
+        return cls(py_func, py_file) if _kept_in(py_file) else None
+
+
+@cache
+def _kept_in(file: str) -> str:
+    """The folder of a source's kernels, which is there and may be written; "" where it is not this project's."""
+    path = Path(file).resolve()
+    if not path.is_file() or not path.is_relative_to(ROOT):
+        return ""
+    folder = kernels_folder() / f"{path.stem}-{sources_digest(path)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+    return str(folder)

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -23,7 +24,7 @@ from online.artifact import Artifact, ArtifactCorrupt, ArtifactMissing, read_art
 from online.failpoint import failpoint
 from online.fold import LogForeign
 from online.frame import COUNTERS
-from online.heap import give_back
+from online.heap import give_back, into_large_pages
 from online.history import History, Timeline, artifacts_of
 from online.kernels import ready_to_fold
 from online.leftovers import hold, remove_leftovers
@@ -102,6 +103,7 @@ class Learner:
         self._freshened = 0
         self._last_snapshot = self.state.position
         self._snapshotting = 0  # the process that writes one
+        self._gathering: Iterator[bool] = iter(())  # memory into large pages, for the next such copy
         self._touched = self._all_touched()
         self._touched_before: Touched | None = None  # what that process was given
         self._entry = b""
@@ -209,6 +211,7 @@ class Learner:
         publisher.publish()  # once by rows: its kernels too are ready before anyone waits for them
         control = publisher.control
         give_back()  # of what restoring and catching up took: every snapshot is a fork of this process
+        self._gathering = into_large_pages()
         _say(f"learner ready at position {self.state.position}")
         published = snapshotted = time.monotonic()
         switched = self.timeline.switched
@@ -238,6 +241,8 @@ class Learner:
             else:
                 self.tick(url)
             control[HEARTBEAT_MS] = time.time_ns() // 1_000_000
+            self._copy_ended()
+            next(self._gathering, None)
             if control[DIGEST_ASKED] != control[DIGEST_ANSWERED]:
                 publisher.answer_digest()
             if time.monotonic() - snapshotted > snapshot_every_s:
@@ -264,13 +269,8 @@ class Learner:
         """
         if self.state.position == self._last_snapshot:
             return
-        if self._snapshotting:
-            found, status = os.waitpid(self._snapshotting, os.WNOHANG)
-            if found == 0:
-                return  # the one before is not through yet
-            if self._touched_before is not None and status != 0:
-                self._touched = self._touched.joined(self._touched_before)
-        self._snapshotting = 0
+        if not self._copy_ended():
+            return  # the one before is not through yet
         if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:
             self.snapshot(reason)
             self.archive(url, self.state.position)
@@ -292,6 +292,18 @@ class Learner:
             _say(f"no snapshot: {type(error).__name__}: {error}")
         finally:
             os._exit(code)  # nothing of the parent's is closed or flushed here
+
+    def _copy_ended(self) -> bool:
+        """Whether no copy of this process writes a snapshot; what one has not written, the next one looks at."""
+        if self._snapshotting:
+            found, status = os.waitpid(self._snapshotting, os.WNOHANG)
+            if found == 0:
+                return False
+            self._snapshotting = 0
+            if self._touched_before is not None and status != 0:
+                self._touched = self._touched.joined(self._touched_before)
+            self._gathering = into_large_pages()
+        return True
 
     def snapshot(self, reason: str) -> None:
         """Write the state, where anything has happened since the last time."""

@@ -95,13 +95,13 @@ def remove(folder: Path, gone: list[Snapshot]) -> list[Snapshot]:
     for snapshot in gone:
         (folder / f"{snapshot.id}.json").unlink(missing_ok=True)
     named = {path.name for path in folder.glob("*.json")}
-    used = {s.file for s in newest_first(folder) if isinstance(s, Snapshot) and f"{s.id}.json" in named}
-    broken = len(named) != len([s for s in newest_first(folder) if isinstance(s, Snapshot)])
-    if not broken:  # a manifest that cannot be read may name any of them
-        for blob in (folder / "blobs").glob("*.safetensors"):
-            if f"blobs/{blob.name}" not in used:
+    left = [found for found in newest_first(folder) if isinstance(found, Snapshot)]
+    if len(left) == len(named):  # a manifest that cannot be read may name any of them
+        used = {snapshot.file for snapshot in left if f"{snapshot.id}.json" in named}
+        for blob in (*folder.glob("*.safetensors"), *folder.glob("blobs/*.safetensors")):
+            if blob.relative_to(folder).as_posix() not in used:
                 blob.unlink(missing_ok=True)
-        digests = {s.state_digest for s in newest_first(folder) if isinstance(s, Snapshot)}
+        digests = {snapshot.state_digest for snapshot in left}
         for tree in (folder / "trees").glob("*"):
             if tree.name not in digests:
                 tree.unlink(missing_ok=True)

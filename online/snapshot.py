@@ -1,7 +1,7 @@
 """A snapshot is a place in the log: a state at a position, content-addressed, every byte verified on load (law 3).
 
     snapshots/<id>.json             the manifest, canonical JSON: position, lineage, digests, settings, environment
-    snapshots/blobs/<blake3>.safetensors
+    snapshots/<blake3>.safetensors            in a folder `blobs` where an earlier version wrote it
     snapshots/trees/<state digest>            the digest's blocks; may be gone, and is checked by the digest itself
     snapshots/erasures                        positions of erasures that are finished
 
@@ -25,9 +25,10 @@ import numba
 import numpy as np
 from blake3 import blake3
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from online.artifact import Artifact
+from online.blob import pieces_of
 from online.delta import difference, difference_by_tree, patched
 from online.durable import alone_in, write_durably, write_together
 from online.hash_tree import Tree, TreeUnreadable, read_tree, root, tree_of, written
@@ -40,6 +41,7 @@ from online.touched import Touched
 
 FORMAT = 3
 DEPTH_MAX = 8  # differences on top of each other before everything is written again
+LOOKED_AT = 4  # manifests, for one to build on, before all are
 DIFFERENCE_MAX = 0.5  # of the whole: a larger one is not worth its reading
 
 
@@ -132,11 +134,11 @@ def write_snapshot(
     with writing(folder):
         if unknown := _erasures(folder) - {position for position, _ in acts or []}:
             raise SnapshotUnwanted(f"the erasure at position {min(unknown)} was finished since this state was begun")
-        parent = _parent(folder, lineage)
+        parent = _parent(folder, lineage, touched)
         base, tree, parts = _difference(folder, parent, arrays, touched)
         digest = root(state.identity, tree)
-        content = save({name: np.ascontiguousarray(array) for name, array in parts.items()})
-        checksum = blake3(content).hexdigest()
+        content = pieces_of(parts)
+        checksum = _checksum(content)
         identity = f"{state.artifact_id}|{state.pricing_artifact_id}|{state.position}|{digest}|{planned}"
         snapshot = Snapshot(
             format=FORMAT,
@@ -151,8 +153,8 @@ def write_snapshot(
             settings=settings_text(state.settings),
             schema=SCHEMA,
             state_digest=digest,
-            file=f"blobs/{checksum}.safetensors",
-            bytes=len(content),
+            file=f"{checksum}.safetensors",
+            bytes=sum(map(len, content)),
             blake3=checksum,
             chunks={name: _chunk_digest(array) for name, array in sorted(parts.items())},
             base=base.id if base else "",
@@ -325,6 +327,13 @@ def _root(snapshot: Snapshot) -> str:
     return blake3(msgspec.json.encode(msgspec.structs.replace(snapshot, root=""), order="sorted")).hexdigest()
 
 
+def _checksum(pieces: list[bytes | memoryview]) -> str:
+    hasher = blake3()
+    for piece in pieces:
+        hasher.update(piece)
+    return hasher.hexdigest()
+
+
 def _chunk_digest(array: Array) -> str:
     hasher = blake3(f"{array.dtype.str}|{array.shape}|".encode())
     hasher.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
@@ -343,8 +352,17 @@ def _broken_chunks(content: bytes, snapshot: Snapshot) -> str:
     return f", chunks {', '.join(wrong)}" if wrong else ""
 
 
-def _parent(folder: Path, lineage: Lineage) -> Snapshot | None:
-    """The newest snapshot that this lineage continues."""
+def _parent(folder: Path, lineage: Lineage, touched: Touched | None) -> Snapshot | None:
+    """The newest snapshot that this lineage continues. Where one behind a place will do, because all that was written
+    since is known, it is looked for among those that were written last: to read a hundred manifests takes longer than
+    all the rest."""
+    if touched is not None and touched.known:
+        last = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for path in last[:LOOKED_AT]:
+            with contextlib.suppress(SnapshotCorrupt, SnapshotForeign):
+                found = read_manifest(path)
+                if found.lineage.begins(lineage) and found.lineage.last >= touched.since:
+                    return found
     for snapshot in newest_first(folder):
         if isinstance(snapshot, Snapshot) and snapshot.lineage.begins(lineage):
             return snapshot

@@ -63,6 +63,8 @@ class Touched:
         ):
             capacity = arrays[column].shape[0]
             self.note({table: np.arange(max(first, last - capacity), last) % capacity})
+        if not int(arrays["quotes_count.count"][0]):  # what is written there later need not be the newest
+            self.note({"quotes": np.zeros(0, np.int64)})
 
     def rows(self, table: str) -> Array | None:
         """Rows of a table, ascending; None where all of them may have been written, or nobody notes this table's."""

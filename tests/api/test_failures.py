@@ -102,6 +102,33 @@ def test_decisions_flow_and_feedback_is_refused_while_the_log_is_away(start_serv
     assert slate.json()["model"]["recorded"] is True
 
 
+def test_a_log_that_will_not_start_is_tried_again_and_takes_nothing_else_down(
+    start_service: Callable[..., Running],
+) -> None:
+    service = start_service("home")
+    service.fill(items=20, users=10)
+    before = settled(service)
+    manifest = service.home / "log" / "appendonlydir" / "appendonly.aof.manifest"
+    content = manifest.read_bytes()
+    manifest.write_bytes(b"no manifest\n")  # as a disk that is full or spoilt may leave it
+    os.kill(service.pid_of("valkey"), signal.SIGKILL)
+    assert eventually(lambda: service.said().count("does not start") > 1, within_s=60.0), service.said()[-2_000:]
+    body = {"user_id": "u1", "n": 3}
+    reply = try_post(service, "/v1/recommendations", body)
+    assert reply is not None and reply.status_code == 201 and len(reply.json()["items"]) == 3
+    refused = try_post(service, "/v1/events", events("late"))
+    assert refused is not None and refused.status_code == 503
+    manifest.write_bytes(content)
+
+    def accepted() -> bool:
+        reply = try_post(service, "/v1/events", events("late"))
+        return reply is not None and reply.status_code == 202
+
+    assert eventually(accepted, within_s=60.0), service.said()[-2_000:]
+    after = settled(service)
+    assert after["applied"] == before["applied"] + 1 and after["position"] > before["position"]
+
+
 def test_decisions_flow_while_the_learner_is_dead_and_learning_goes_on_after_it(
     start_service: Callable[..., Running],
 ) -> None:

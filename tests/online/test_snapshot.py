@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from online.fold import Fold
 from online.history import History
 from online.lineage import Lineage
 from online.records import Begin
-from online.retention import APART, DAY_MS, HOUR_MS, ROOM, kept, remove_old
+from online.retention import APART, DAY_MS, HOUR_MS, ROOM, kept, remove, remove_old
 from online.settings import Settings, settings_text
 from online.snapshot import (
     DEPTH_MAX,
@@ -79,7 +80,7 @@ def test_what_did_not_change_costs_nothing_and_a_little_costs_a_little(make_stre
 
 def mutate(folder: Path, chance: random.Random) -> tuple[Path, str]:
     """Spoil one file of a folder of snapshots, somehow; which one, and what was done."""
-    files = sorted([*folder.glob("*.json"), *folder.glob("blobs/*")])
+    files = sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")])
     path = chance.choice(files)
     content = bytearray(path.read_bytes())
     match chance.randrange(7):
@@ -134,7 +135,7 @@ def refused_by_name(folder: Path, found: Snapshot | SnapshotCorrupt | SnapshotFo
             return False
     if isinstance(error, SnapshotCorrupt):
         assert error.expected and error.actual and error.expected != error.actual
-        assert error.path.parent in (folder, folder / "blobs")
+        assert error.path.parent == folder
     else:  # it, or what it builds on, says that it is of another format
         assert str(folder) in str(error) and "format" in str(error)
     return True
@@ -144,7 +145,7 @@ def test_whatever_is_spoilt_is_refused_by_name_and_the_last_good_one_is_used(mak
     """PERENNIAL_MUTATIONS of them, from number PERENNIAL_FIRST on: each spoils one file of five snapshots, differences
     among them. Whatever the file belongs to is loaded, and the newest of those that it does not belong to."""
     taken = {snapshot.id: (snapshot, digest) for snapshot, digest in chain(make_stream, tmp_path, 8, PLACES)}
-    clean = {path: path.read_bytes() for path in [*tmp_path.glob("*.json"), *tmp_path.glob("blobs/*")]}
+    clean = {path: path.read_bytes() for path in [*tmp_path.glob("*.json"), *tmp_path.glob("*.safetensors")]}
     needs: dict[str, set[Path]] = {}
     for one, (snapshot, _) in taken.items():
         base = needs[snapshot.base] if snapshot.base else set()
@@ -267,3 +268,25 @@ def test_a_planned_snapshot_is_another_one_than_that_of_the_log(make_stream, fol
     with pytest.raises(SnapshotCorrupt):
         (tmp_path / f"{plan.id}.json").write_bytes((tmp_path / f"{real.id}.json").read_bytes())
         find_snapshot(tmp_path, plan.id)
+
+
+def test_a_blob_where_an_earlier_version_wrote_it_is_read_built_on_and_cleared_away(
+    make_stream, folded, tmp_path: Path
+) -> None:
+    entries = make_stream(5, 900, RULES, users=90, items=90)
+    state = folded(RULES, entries[:600])
+    told = write_snapshot(tmp_path, state, entry=b"", reason="a test", counters={})
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / told.file).rename(tmp_path / "blobs" / told.file)
+    moved = msgspec.structs.replace(told, file=f"blobs/{told.file}", root="")
+    moved = msgspec.structs.replace(moved, root=blake3(msgspec.json.encode(moved, order="sorted")).hexdigest())
+    (tmp_path / f"{told.id}.json").write_bytes(msgspec.json.encode(moved, order="sorted"))
+    assert load_snapshot(tmp_path, find_snapshot(tmp_path, told.id), None).digest() == state.digest()
+    Fold(state).entries(entries[600:])
+    later = write_snapshot(tmp_path, state, entry=b"", reason="a test", counters={})
+    assert later.base == told.id and "/" not in later.file
+    assert load_snapshot(tmp_path, later, None).digest() == state.digest()
+    remove(tmp_path, [])
+    assert (tmp_path / moved.file).exists() and (tmp_path / later.file).exists()
+    remove(tmp_path, [moved, later])
+    assert not list(tmp_path.rglob("*.safetensors"))
