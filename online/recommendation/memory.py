@@ -89,51 +89,38 @@ class Brought(NamedTuple):
 
 
 @njit(cache=True)
-def place(brought: Brought, item: int, used: int) -> int:
-    """Where `item` stands, which is `used` for a new one; -1 where it finds no place any more."""
-    at = brought.mark[item]
-    if at < 0:
-        if used == brought.item.shape[0]:
-            return -1
-        at = used
-        brought.mark[item] = at
-        brought.item[at] = item
-        brought.mixture[at] = 0.0
-        brought.held[at] = 0
-    return int(at)
-
-
-@njit(cache=True)
-def give(brought: Brought, at: int, expert: int, share: np.float32) -> None:
-    """Add to what an expert gives the item in place `at`."""
-    bit = np.int32(1 << expert)
-    if brought.held[at] & bit:
-        brought.share[at, expert] += share
-    else:
-        brought.held[at] |= bit
-        brought.share[at, expert] = share
-
-
-@njit(cache=True)
 def bring(
     brought: Brought, slot_items: np.ndarray, slot_counts: np.ndarray, row: int, scale: float, expert: int, used: int
 ) -> int:
     """Add a row's counts, times `scale`, to one expert's share for the items that it holds; how many items there are
-    by now."""
-    by, trust = np.float32(scale), brought.trust[expert]
+    by now. One that finds no place any more is left out.
+
+    Nothing is called for an item: a call counts references to each array that it takes, which costs more than all else
+    here.
+    """
+    mark, touched, held, shares, mixture = brought.mark, brought.item, brought.held, brought.share, brought.mixture
+    by, trust, bit = np.float32(scale), brought.trust[expert], np.int32(1 << expert)
+    items, room = mark.shape[0], touched.shape[0]
     for s in range(slot_items.shape[1]):
         item = slot_items[row, s]
         if item < 0:
             break
-        if item >= brought.mark.shape[0]:
+        if item >= items:
             continue
         share = slot_counts[row, s] * by
         if share < LEAST_SHARE:
             continue
-        at = place(brought, item, used)
-        if at < 0:
-            continue
-        used = max(used, at + 1)
-        give(brought, at, expert, share)
-        brought.mixture[at] += trust * share
+        at = mark[item]
+        if at >= 0:
+            if held[at] & bit:
+                shares[at, expert] += share
+            else:
+                held[at] |= bit
+                shares[at, expert] = share
+            mixture[at] += trust * share
+        elif used < room:
+            mark[item], touched[used], held[used] = used, item, bit
+            shares[used, expert] = share
+            mixture[used] = trust * share
+            used += 1
     return used

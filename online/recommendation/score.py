@@ -55,7 +55,7 @@ from online.recommendation.layout import (
     Scratch,
 )
 from online.recommendation.logarithm import log2_plain
-from online.recommendation.memory import Brought, bring, give, place, share_of_one
+from online.recommendation.memory import Brought, bring, share_of_one
 from online.recommendation.mixing import set_weights, situation
 from online.recommendation.rescoring import correct, set_network
 from online.recommendation.settings import Knobs
@@ -130,15 +130,17 @@ def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> in
 @njit(cache=True)
 def _bring_new(brought: Brought, newest: np.ndarray, taken: np.ndarray) -> int:
     """The newest items that nobody knows yet, with their share of what goes to new ones; how many."""
+    mark, touched, held, shares, mixture = brought.mark, brought.item, brought.held, brought.share, brought.mixture
     expert, share = S_NEW - FIRST_SPARSE, np.float32(1.0 / NEWEST)
+    trust = brought.trust[expert]
     used = 0
     for k in range(newest.shape[0]):
         row = newest[k]
-        if 0 <= row < brought.mark.shape[0] and taken[row] < NEW_UP_TO and brought.mark[row] < 0:
-            at = place(brought, row, used)
-            used = at + 1
-            give(brought, at, expert, share)
-            brought.mixture[at] = brought.trust[expert] * share
+        if 0 <= row < mark.shape[0] and taken[row] < NEW_UP_TO and mark[row] < 0:
+            mark[row], touched[used], held[used] = used, row, np.int32(1 << expert)
+            shares[used, expert] = share
+            mixture[used] = trust * share
+            used += 1
     return used
 
 
