@@ -23,7 +23,7 @@ from online.recommendation.layout import (
     Learners,
 )
 from online.recommendation.logarithm import log2_plain
-from online.recommendation.score import AGE_SCALE, FLOOR, LN2, age_of, bits_of, bits_of_memories
+from online.recommendation.score import AGE_SCALE, FLOOR, LN2, add_memories, age_of, bits_of
 from online.tables import Array
 
 FRONT_MAX = POPULARITIES * TOP + NEWEST
@@ -97,7 +97,7 @@ def gather_front(front: Front, learners: Learners, rows: Open, count: int, versi
             heat[h, c] = items.heat[item, h]
         front.response[c] = items.response[item]
         front.bias[c] = items.bias[item]
-        front.age[c] = age_of(items.since_ms, item, now_ms)
+        front.age[c] = age_of(items.since_ms[item], now_ms)
         for k in range(KINDS):
             front.kind[c, k] = items.kind[item, k]
     for h in range(POPULARITIES):
@@ -128,7 +128,6 @@ def look_at_front(front: Front, learners: Learners, by_taste: np.float32) -> Non
     items, scratch, used = learners.items, learners.scratch, front.used[0]
     row, kind, heat, bits, value, mixture = front.row, front.kind, front.heat, front.bits, front.value, front.mixture
     response, age, bias = front.response, front.age, front.bias
-    mark, sparse, held, given = scratch.mark, scratch.sparse, scratch.held, scratch.share
     weight, trust = scratch.weight, scratch.trust
     kinship, by_kin, by_response = scratch.kinship, scratch.kin[0], weight[F_RESPONSE]
     by_age, by_mixture = weight[F_AGE], weight[F_MIXTURE] * LN2
@@ -143,11 +142,7 @@ def look_at_front(front: Front, learners: Learners, by_taste: np.float32) -> Non
         for c in range(used):
             mixture[c] += trusted * heat[h, c]
             value[c] += by * bits[h, c]
-    for c in range(used):
-        at = mark[row[c]]
-        if at >= 0:
-            mixture[c] += sparse[at]
-            value[c] += bits_of_memories(held, given, at, weight)
+    add_memories(scratch, row, used, mixture, value)
     for c in range(used):
         value[c] += by_age * age[c]
         value[c] += by_mixture * log2_plain(ONE + mixture[c] * FLOOR)

@@ -173,22 +173,29 @@ def bits_of(share: np.float32) -> np.float32:
 
 
 @njit(cache=True)
-def bits_of_memories(held: np.ndarray, share: np.ndarray, at: int, weight: np.ndarray) -> np.float32:
-    """What the shares of the touched item `at` add to its score, each by itself."""
-    total = ZERO
-    left, f = held[at], 0
-    while left != 0:
-        if left & 1:
-            total += weight[FIRST_SPARSE + f] * bits_of(share[at, f])
-        left >>= 1
-        f += 1
-    return total
+def add_memories(scratch: Scratch, rows: np.ndarray, count: int, mixture: np.ndarray, value: np.ndarray) -> None:
+    """Add the memories' part to mixture[:count] of items rows[:count], and what their shares say, each by itself, to
+    value[:count]."""
+    mark, sparse, held, share, weight = scratch.mark, scratch.sparse, scratch.held, scratch.share, scratch.weight
+    for c in range(count):
+        at = mark[rows[c]]
+        if at < 0:
+            continue
+        mixture[c] += sparse[at]
+        total = ZERO
+        left, f = held[at], 0
+        while left != 0:
+            if left & 1:
+                total += weight[FIRST_SPARSE + f] * bits_of(share[at, f])
+            left >>= 1
+            f += 1
+        value[c] += total
 
 
 @njit(cache=True)
-def age_of(since_ms: np.ndarray, item: int, now_ms: float) -> np.float32:
+def age_of(since_ms: float, now_ms: float) -> np.float32:
     """How long an item is known, from 1; nobody knows it yet: 1."""
-    age_ms = now_ms - since_ms[item] if since_ms[item] > 0.0 else 0.0
+    age_ms = now_ms - since_ms if since_ms > 0.0 else 0.0
     return np.float32(1.0 + max(0.0, age_ms) / AGE_UNIT_MS)
 
 
@@ -201,8 +208,7 @@ def first_look(learners: Learners, rows: np.ndarray, count: int, by_taste: np.fl
     """
     items, scratch = learners.items, learners.scratch
     heat, response, bias, code, code_step = items.heat, items.response, items.bias, items.code, items.code_step
-    mark, sparse, held, given, query = scratch.mark, scratch.sparse, scratch.held, scratch.share, scratch.query_code[0]
-    kind, since_ms, kinship = items.kind, items.since_ms, scratch.kinship
+    kind, since_ms, kinship, query = items.kind, items.since_ms, scratch.kinship, scratch.query_code[0]
     popular, weight, trust = scratch.popular, scratch.weight, scratch.trust
     heats, age, mixture = scratch.candidate_share, scratch.candidate_feature[F_AGE], scratch.candidate_mixture
     by_mixture, by_response, by_kin = weight[F_MIXTURE] * LN2, weight[F_RESPONSE], scratch.kin[0]
@@ -210,33 +216,32 @@ def first_look(learners: Learners, rows: np.ndarray, count: int, by_taste: np.fl
     now_ms = float(learners.mixing.clock[0])
     for start in range(0, count, CANDIDATES_MAX):
         many = min(CANDIDATES_MAX, count - start)
-        value = values[start : start + many]
+        value, listed = values[start : start + many], rows[start : start + many]
         for c in range(many):
-            row = rows[start + c]
-            value[c] = by_response * response[row] + by_kin * kinship_of(kinship, kind, row)
+            row = listed[c]
+            value[c] = by_response * response[row]
             for h in range(POPULARITIES):
                 heats[h, c] = heat[row, h]
             mixture[c] = ZERO
-            age[c] = age_of(since_ms, row, now_ms)
+            age[c] = age_of(since_ms[row], now_ms)
+        if learners.kinds.known[0] > 0:
+            for c in range(many):
+                value[c] += by_kin * kinship_of(kinship, kind, listed[c])
         for h in range(POPULARITIES):
             by, one, trusted = weight[h], popular[h], trust[h] * popular[h]
             for c in range(many):
                 mixture[c] += trusted * heats[h, c]
                 value[c] += by * bits_of(heats[h, c] * one)
-        for c in range(many):
-            at = mark[rows[start + c]]
-            if at >= 0:
-                mixture[c] += sparse[at]
-                value[c] += bits_of_memories(held, given, at, weight)
+        add_memories(scratch, listed, many, mixture, value)
         for c in range(many):
             value[c] += by_age * (AGE_SCALE * log2_plain(age[c]))
             value[c] += by_mixture * log2_plain(ONE + mixture[c] * FLOOR)
         if by_taste != ZERO:
             for c in range(many):
-                row = rows[start + c]
+                row = listed[c]
                 value[c] += (by_taste * code_step[row]) * np.float32(agreement(query, code, row))
         for c in range(many):
-            value[c] += bias[rows[start + c]]
+            value[c] += bias[listed[c]]
 
 
 @njit(cache=True)
@@ -267,8 +272,11 @@ def features_of(learners: Learners, user: int, rows: np.ndarray, count: int, tas
             mixture[c] = ZERO
         features[F_TASTE, c] = product(query, user, items.vector, item, scratch.lanes) if tasteful else ZERO
         features[F_RESPONSE, c] = response[item]
-        kin[c] = kinship_of(kinship, kind, item)
-        features[F_AGE, c] = age_of(since_ms, item, now_ms)
+        kin[c] = ZERO
+        features[F_AGE, c] = age_of(since_ms[item], now_ms)
+    if learners.kinds.known[0] > 0:
+        for c in range(count):
+            kin[c] = kinship_of(kinship, kind, rows[c])
     for h in range(POPULARITIES):
         for c in range(count):
             mixture[c] += trust[h] * shares[h, c]
