@@ -37,6 +37,8 @@ from online.settings import SLATE_MAX
 
 MS_PER_HOUR = 3_600_000.0
 
+REPEATED = 0.02  # what a report counts in what is shared, without a slate and of what the user has just taken
+
 
 @njit(cache=True)
 def user_weight(budget: Any, budget_at_ms: Any, user: int, at_ms: int, per_hour: float) -> float:
@@ -259,8 +261,8 @@ def fold_batch(first: int, last: int, held: Any) -> int:
             if late:
                 weight *= knobs[1]
             popular = 0.0
-            if taken_lately(learners.users, user, item):
-                weight = 0.0  # who reports a thing again says nothing new of it: it moves their own state alone
+            if batch.decision[b] == 0 and taken_lately(learners.users, user, item):
+                weight *= REPEATED  # and is not popular for it; out of a slate a decision bounds what can be said again
             elif frame.learning[0] == 1:
                 popular = popular_weight(decisions.takes, batch.decision[b] != 0, weight, learners.knobs.slate_weight)
             loss = observe(

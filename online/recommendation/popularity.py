@@ -6,7 +6,8 @@ popularity changes only at an item that is taken, and a list of the most popular
 
 What is shown is taken, for being shown: takes out of slates count `slate_weight` here, or a service that shows what
 is popular makes it more so. What was found without a slate counts whole, unless that is rare
-(`attribution.popular_weight`). What a user takes again is not counted: popular is what many take.
+(`attribution.popular_weight`). What a user takes again without one is not counted: popular is
+what many take.
 
 Where the weight of a take has grown to 2**SHIFT_FROM, the origin moves on by whole half-lives and all heats are scaled
 by that power of two, which is exact but for counts so old that they vanish.
