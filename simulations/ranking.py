@@ -94,6 +94,29 @@ def rank_of(scores: Any, count: int, target: int, pool: Any, pooled: int, shown:
 
 
 @njit(cache=True)
+def place_of(
+    learners: Learners,
+    rows: Open,
+    front: Front,
+    stamp: int,
+    user: int,
+    at_ms: int,
+    context: Any,
+    count: int,
+    target: int,
+    scores: Any,
+    pool: Any,
+    shown: Any,
+) -> int:
+    """The target's place among rows 0 … count - 1 without those that hold `stamp`; what is shown is counted."""
+    everything = np.zeros(0, np.int64)
+    pooled = rank(
+        learners, rows, front, ANEW, stamp, everything, False, user, at_ms, context, count, scores, pool, SHORTLIST
+    )
+    return rank_of(scores, count, target, pool, pooled, shown)
+
+
+@njit(cache=True)
 def rank_and_fold(
     folded: Any,
     learners: Learners,
@@ -127,7 +150,6 @@ def rank_and_fold(
 ) -> int:
     """Rows start … start + n - 1: each group is ranked as a whole, then its rows are folded one by one."""
     pool = np.zeros(SHORTLIST, np.int64)
-    given = np.zeros(0, np.int64)
     known_users = still.users.taken.shape[0]
     for b in range(n):
         x = start + b
@@ -156,44 +178,16 @@ def rank_and_fold(
                     hopeless = True
                 row = find_row(users, user_key[user[y]])
                 rows = Open(catalogue, items.key, items.key, stamp)
-                pooled = rank(
-                    learners,
-                    rows,
-                    front,
-                    ANEW,
-                    y,
-                    given,
-                    False,
-                    row,
-                    at_ms[y],
-                    context[y],
-                    count,
-                    scores,
-                    pool,
-                    SHORTLIST,
+                place = place_of(
+                    learners, rows, front, y, row, at_ms[y], context[y], count, target, scores, pool, followed_shown
                 )
-                place = rank_of(scores, count, target, pool, pooled, followed_shown)
                 if not hopeless:
                     followed_rank[out] = place
                 if both:
                     row = row if row < known_users else -1
-                    pooled = rank(
-                        still,
-                        rows,
-                        front,
-                        ANEW,
-                        y,
-                        given,
-                        False,
-                        row,
-                        at_ms[y],
-                        context[y],
-                        count,
-                        scores,
-                        pool,
-                        SHORTLIST,
+                    place = place_of(
+                        still, rows, front, y, row, at_ms[y], context[y], count, target, scores, pool, frozen_shown
                     )
-                    place = rank_of(scores, count, target, pool, pooled, frozen_shown)
                     if not hopeless:
                         frozen_rank[out] = place
         if fold_batch(b, b + 1, folded) != b + 1:

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from online.recommendation.catalogue import Catalogue
+from online.recommendation.layout import ItemArrays
 
 
 class Open(NamedTuple):
@@ -31,6 +32,23 @@ def keep_open(rows: Open, listed: np.ndarray, size: int, count: int, at_ms: int,
         if stamp >= 0 and stamps[row] == stamp:
             continue
         if since[row] <= at_ms and at_ms < until[row]:
+            listed[kept] = row
+            kept += 1
+    return kept
+
+
+@njit(cache=True)
+def keep_known(rows: Open, items: ItemArrays, listed: np.ndarray, size: int) -> int:
+    """Of listed[:size] keep the rows that somebody described or took, or that training has seen; how many.
+
+    Any other has its row from a slate alone: a client had named it, or what was known of it has been cut out of the
+    past. Nothing speaks for it; it is not offered to those who do not ask for it.
+    """
+    described, since_ms, code_step = rows.catalogue.about_length, items.since_ms, items.code_step
+    kept = 0
+    for k in range(size):
+        row = listed[k]
+        if described[row] > 0 or since_ms[row] > 0.0 or code_step[row] > 0.0:
             listed[kept] = row
             kept += 1
     return kept

@@ -22,6 +22,7 @@ class Catalogue(NamedTuple):
     available_from_ms: np.ndarray[Any, np.dtype[np.int64]]  # [items]
     available_until_ms: np.ndarray[Any, np.dtype[np.int64]]  # [items], exclusive
     groups: np.ndarray[Any, np.dtype[np.uint64]]  # [items, CAPS_MAX, GROUPS_MAX], 0 is none
+    about_length: np.ndarray[Any, np.dtype[np.int32]]  # [items] bytes of the description, 0 where there is none
 
 
 CATALOGUE_COLUMNS = (

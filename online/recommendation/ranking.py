@@ -9,7 +9,7 @@ are candidates; where the request names its own, those are.
 import numpy as np
 from numba import njit
 
-from online.recommendation.availability import Open, keep_open
+from online.recommendation.availability import Open, keep_known, keep_open
 from online.recommendation.cells import probed
 from online.recommendation.codes import agreement, encode
 from online.recommendation.front import Front, gather_front, keep_open_front, look_at_front
@@ -241,6 +241,8 @@ def rank(
             for k in range(many):
                 listed[k] = given[start + k] if restricted else start + k
             many = keep_open(rows, listed, many, count, at_ms, stamp)
+            if not restricted:
+                many = keep_known(rows, learners.items, listed, many)
             first_look(learners, listed, many, by_taste, value)
             size = keep_best(value, listed, many, keys, size, most)
     rows_of(keys, size, pool)

@@ -21,7 +21,10 @@ NOTHING = np.float32(0.0)
 def all_open(rows: int) -> Open:
     key = np.arange(1, rows + 1).astype(np.uint64)
     everything = Catalogue(
-        np.full(rows, -NEVER_MS, np.int64), np.full(rows, NEVER_MS, np.int64), np.zeros((rows, 1, 1), np.uint64)
+        np.full(rows, -NEVER_MS, np.int64),
+        np.full(rows, NEVER_MS, np.int64),
+        np.zeros((rows, 1, 1), np.uint64),
+        np.zeros(rows, np.int32),
     )
     return Open(everything, key, key, np.zeros(rows, np.int64))
 

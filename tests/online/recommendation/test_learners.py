@@ -37,7 +37,9 @@ def fresh(*, items: int = ITEMS, **changes: Any) -> tuple[dict[str, np.ndarray],
         arrays[name][:] = np.random.default_rng(6).normal(0, 0.3, arrays[name].shape)
     arrays["items.trained"][:] = 1
     arrays["users.query"][:] = chance.normal(0, 0.5, arrays["users.query"].shape)
-    return arrays, learners(arrays, settings)
+    bound = learners(arrays, settings)
+    rebuild_derived(bound)
+    return arrays, bound
 
 
 def live(bound: Learners, events: int, *, seed: int = 1, learning: bool = True) -> None:
@@ -64,13 +66,19 @@ CONTEXT = np.array([1, 11, 0, 0, 0, 0, 0, 0], np.uint64)
 NOW_MS = START_MS + 20_000_000
 
 
-def ranked(bound: Learners, user: int, *, out: Any = (), given: Any = None, most: int = 64) -> tuple[Any, Any]:
-    """(scores, rows of the best, best first). out: rows that may not be shown; given: the only candidates."""
+def ranked(
+    bound: Learners, user: int, *, out: Any = (), given: Any = None, most: int = 64, described: Any = ()
+) -> tuple[Any, Any]:
+    """(scores, rows of the best, best first). out: rows that may not be shown; given: the only candidates; described:
+    rows that the catalogue says something about."""
     rows = len(bound.items.bias)
     stamps = np.zeros(rows, np.int64)
     stamps[list(out)] = 9
     catalogue = Catalogue(
-        np.full(rows, -NEVER_MS, np.int64), np.full(rows, NEVER_MS, np.int64), np.zeros((rows, 1, 1), np.uint64)
+        np.full(rows, -NEVER_MS, np.int64),
+        np.full(rows, NEVER_MS, np.int64),
+        np.zeros((rows, 1, 1), np.uint64),
+        np.array([row in described for row in range(rows)], np.int32),
     )
     key = np.arange(1, rows + 1).astype(np.uint64)
     scores, pool = np.zeros(rows, np.float32), np.zeros(layout.CANDIDATES_MAX, np.int64)
@@ -383,3 +391,19 @@ def test_what_the_user_s_taste_points_to_is_among_the_rivals() -> None:
     assert set(chosen) <= members
     assert all(worth[row] <= worth[chosen[-1]] for row in members - set(chosen) if row >= 20)
     assert (stamp[chosen] == 9).all()
+
+
+def test_what_only_ever_stood_in_a_slate_is_offered_to_those_who_name_it() -> None:
+    arrays, bound = fresh()
+    live(bound, 300)
+    for row in (6, 7, 8):
+        arrays["items.trained"][row] = 0
+        for name in ("items.vector", "items.anchor", "items.since_ms", "items.taken", "items.heat"):
+            arrays[name][row] = 0
+    rebuild_derived(bound)
+    introduce(bound, 8, NOW_MS - 1)
+    for user in (-1, 3):
+        _, every = ranked(bound, user, most=ITEMS, described=[6])
+        assert {6, 8} < set(every.tolist()) and 7 not in every.tolist()
+        _, named = ranked(bound, user, given=[7, 8, 9])
+        assert sorted(named.tolist()) == [7, 8, 9]

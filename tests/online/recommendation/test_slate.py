@@ -20,6 +20,7 @@ def catalogue(n: int) -> Catalogue:
         available_from_ms=np.full(n, -NEVER_MS, np.int64),
         available_until_ms=np.full(n, NEVER_MS, np.int64),
         groups=np.zeros((n, CAPS_MAX, GROUPS_MAX), np.uint64),
+        about_length=np.zeros(n, np.int32),
     )
 
 
