@@ -1,28 +1,30 @@
 """A digest over arrays that need not be taken again as a whole: BLAKE3 of blocks of rows, and BLAKE3 over those.
 
-Which rows make a block follows from the array's shape alone, so the digest is canonical: taken at once or kept up to
-date block by block, it is the same. A tree that was written down is checked by its own root, which manifests know.
+A row is that of a table, all of its columns side by side (`online.packing`): who changes a row changes one block, and
+not one for each column. Which rows make a block follows from the columns alone, so the digest is canonical: taken at
+once or kept up to date block by block, it is the same. A tree that was written down is checked by its own root, which
+manifests know.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from blake3 import blake3
 
+from online.packing import Columns, Packing, packings
 from online.tables import Array, Arrays
 
 BLOCK = 1 << 13  # bytes: half the size hashes fewer of them, and more slowly
 DIGEST = 32
-APART = "frame.position"  # no part of the digest: a state that an act brought back has its digest back
+TOGETHER = 128  # blocks that are packed at once: they stay in the processor's cache until they are hashed
 
 
 class Leaves(NamedTuple):
-    """The blocks of one array."""
+    """The blocks of one table."""
 
-    dtype: str
-    shape: tuple[int, ...]
+    columns: Columns
+    rows: int
     digests: bytes  # DIGEST of each block, in order
 
 
@@ -34,61 +36,63 @@ class TreeUnreadable(ValueError):
 
 
 def rows_per_block(row_bytes: int) -> int:
-    """Rows of so many bytes that make a block: a power of two, one at least.
+    """Rows of so many bytes that make a block, one at least.
 
     >>> rows_per_block(8), rows_per_block(1_000), rows_per_block(100_000)
-    (2048, 16, 1)
+    (1024, 8, 1)
     """
-    return 1 << max(1, BLOCK // max(1, row_bytes)).bit_length() - 1
+    return max(1, BLOCK // max(1, row_bytes))
 
 
-def block_rows(array: Array) -> int:
-    """How many rows of this array a block has."""
-    row = array.dtype.itemsize
-    for size in array.shape[1:]:
-        row *= size
-    return rows_per_block(row)
+def leaves(table: Packing) -> Leaves:
+    """All blocks of a table."""
+    per = rows_per_block(table.width)
+    digests: list[bytes] = []
+    room = np.empty((min(table.rows, TOGETHER * per), table.width), np.uint8)
+    for first in range(0, table.rows if table.width else 0, TOGETHER * per):
+        digests += _digests(table.between(first, min(table.rows, first + TOGETHER * per), room), per)
+    return Leaves(table.columns, table.rows, b"".join(digests))
 
 
-def leaves(array: Array) -> Leaves:
-    """All blocks of an array."""
-    content = np.ascontiguousarray(array)
-    if not content.size:
-        return Leaves(array.dtype.str, array.shape, b"")
-    row = content.nbytes // content.shape[0]
-    step = row * block_rows(content)
-    view = content.data.cast("B")
-    digests = _digests(view, range(0, content.nbytes, step), step)
-    return Leaves(array.dtype.str, array.shape, b"".join(digests))
+def renewed(known: Leaves, table: Packing, rows: Array) -> tuple[Leaves, Array, Array]:
+    """The leaves of a table of which only these rows (ascending) may differ from the ones known, those that are new
+    among them; and which of the rows stand in a block that does, with what they hold, packed.
 
-
-def renewed(known: Leaves, array: Array, blocks: Array) -> tuple[Leaves, Array]:
-    """The leaves of an array of which only these blocks (ascending) may differ from the ones known, but for rows that
-    are new; and the numbers of those that do. The array has no fewer rows than the known one, and the same rows."""
-    content = np.ascontiguousarray(array)
-    if not content.size:
-        return Leaves(array.dtype.str, array.shape, b""), np.zeros(0, np.int64)
-    per = block_rows(content)
-    step = content.nbytes // content.shape[0] * per
-    view = content.data.cast("B")
-    count = -(-content.shape[0] // per)
+    The table has no fewer rows than the known one, and the same columns.
+    """
+    per = rows_per_block(table.width)
+    of_rows = rows // per
+    blocks = of_rows[np.flatnonzero(np.diff(of_rows, prepend=-1))]
+    room = np.empty((min(len(blocks), TOGETHER) * per, table.width), np.uint8)
     digests = bytearray(known.digests)
-    digests += bytes(DIGEST * count - len(digests))
-    changed = []
-    numbers = blocks.tolist()
-    for block, digest in zip(numbers, _digests(view, [block * step for block in numbers], step), strict=True):
-        at = block * DIGEST
-        if digests[at : at + DIGEST] != digest:
-            digests[at : at + DIGEST] = digest
-            changed.append(block)
-    return Leaves(array.dtype.str, array.shape, bytes(digests)), np.array(changed, np.int64)
+    digests += bytes(DIGEST * (-(-table.rows // per) if table.width else 0) - len(digests))
+    written, values = [rows[:0]], [room[:0]]
+    for first in range(0, len(blocks) if table.width else 0, TOGETHER):
+        some = blocks[first : first + TOGETHER]
+        looked_at = (some[:, None] * per + np.arange(per)).ravel()
+        packed = table.of(looked_at[: np.searchsorted(looked_at, table.rows)], room)
+        changed = np.zeros(len(some), np.bool_)
+        for k, (block, digest) in enumerate(zip(some.tolist(), _digests(packed, per), strict=True)):
+            at = block * DIGEST
+            if digests[at : at + DIGEST] != digest:
+                digests[at : at + DIGEST] = digest
+                changed[k] = True
+        if changed.any():
+            own = slice(*np.searchsorted(of_rows, (some[0], some[-1] + 1)))
+            place = np.searchsorted(some, of_rows[own])
+            kept = changed[place]
+            written.append(rows[own][kept])
+            values.append(packed[(place * per + rows[own] % per)[kept]])
+    return Leaves(table.columns, table.rows, bytes(digests)), np.concatenate(written), np.concatenate(values)
 
 
-def _digests(view: memoryview, starts: Iterable[int], step: int) -> list[bytes]:
+def _digests(packed: Array, per: int) -> list[bytes]:
+    """Of blocks of so many packed rows; the last one may have fewer."""
+    view, step = packed.reshape(-1).data, per * packed.shape[1]
     hasher = blake3()  # one for all: to make another each time adds a sixth
     begin, update, digest = hasher.reset, hasher.update, hasher.digest
     digests = []
-    for at in starts:
+    for at in range(0, packed.nbytes, step):
         begin()
         update(view[at : at + step])
         digests.append(digest())
@@ -96,15 +100,15 @@ def _digests(view: memoryview, starts: Iterable[int], step: int) -> list[bytes]:
 
 
 def tree_of(arrays: Arrays) -> Tree:
-    """The leaves of every array, by name."""
-    return {name: leaves(array) for name, array in sorted(arrays.items()) if name != APART}
+    """The leaves of every table, by name."""
+    return {name: leaves(table) for name, table in packings(arrays).items()}
 
 
 def root(identity: str, tree: Tree) -> str:
-    """The digest: BLAKE3 over name, dtype, shape and blocks of every array, and whose they are; 32 hex digits."""
+    """The digest: BLAKE3 over name, columns, rows and blocks of every table, and whose they are; 32 hex digits."""
     hasher = blake3(identity.encode())
     for name, found in sorted(tree.items()):
-        hasher.update(f"|{name}|{found.dtype}|{found.shape}|".encode())
+        hasher.update(f"|{name}|{found.columns}|{found.rows}|".encode())
         hasher.update(found.digests)
     return hasher.hexdigest()[:32]
 

@@ -39,7 +39,7 @@ from online.state import State
 from online.tables import Array, Arrays
 from online.touched import Touched
 
-FORMAT = 3
+FORMAT = 4
 DEPTH_MAX = 8  # differences on top of each other before everything is written again
 LOOKED_AT = 4  # manifests, for one to build on, before all are
 DIFFERENCE_MAX = 0.5  # of the whole: a larger one is not worth its reading
@@ -58,7 +58,14 @@ class SnapshotMissing(Exception):
 
 
 class SnapshotForeign(Exception):
-    """A snapshot of another artifact, format or schema than the one asked for."""
+    """A snapshot of another artifact, format or schema than the one asked for.
+
+    manifest: that of another format, where its root is right; else empty.
+    """
+
+    def __init__(self, message: str, manifest: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.manifest = manifest or {}
 
 
 class SnapshotUnwanted(Exception):
@@ -205,7 +212,11 @@ def read_manifest(path: Path) -> Snapshot:
     try:
         found = msgspec.json.decode(content)
         if isinstance(found, dict) and found.get("format") not in (FORMAT, None):
-            raise SnapshotForeign(f"{path}: a snapshot of format {found['format']}; this version reads {FORMAT}")
+            raise SnapshotForeign(
+                f"{path}: a snapshot of format {found['format']}, and this version reads format {FORMAT}; the log is "
+                f"folded in its place: name the position {found.get('position', '')} to go back to it",
+                found if found.get("root") == _root(found) else None,
+            )
         snapshot = msgspec.convert(found, Snapshot)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SnapshotCorrupt(path, expected="a manifest", actual=f"{len(content)} bytes: {error}") from error
@@ -323,8 +334,9 @@ def _encoded(snapshot: Snapshot) -> bytes:
     return msgspec.json.encode(snapshot, order="sorted")
 
 
-def _root(snapshot: Snapshot) -> str:
-    return blake3(msgspec.json.encode(msgspec.structs.replace(snapshot, root=""), order="sorted")).hexdigest()
+def _root(snapshot: Snapshot | dict[str, Any]) -> str:
+    rootless = snapshot | {"root": ""} if isinstance(snapshot, dict) else msgspec.structs.replace(snapshot, root="")
+    return blake3(msgspec.json.encode(rootless, order="sorted")).hexdigest()
 
 
 def _checksum(pieces: list[bytes | memoryview]) -> str:

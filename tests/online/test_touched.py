@@ -12,9 +12,11 @@ from online.delta import difference, patched
 from online.fold import Fold
 from online.hash_tree import BLOCK, TreeUnreadable, leaves, read_tree, renewed, root, rows_per_block, tree_of, written
 from online.journal import taken
+from online.packing import Packing, unpacked
 from online.settings import Settings
 from online.snapshot import find_snapshot, load_arrays, load_snapshot, write_snapshot
 from online.state import State
+from online.tables import Arrays
 from online.touched import PIECES_MAX, Touched
 
 RULES = Settings(attribution_window_s=600, event_ids_max=64, decisions_max=32, slots_max=800)
@@ -96,19 +98,28 @@ def test_a_tree_that_is_not_this_digests_is_not_built_on(make_stream, tmp_path: 
 def test_blocks_that_are_renewed_are_the_blocks_of_the_whole(seed: int) -> None:
     chance = np.random.Generator(np.random.Philox(key=seed))
     width, count = int(chance.integers(1, 700)), int(chance.integers(1, 400))
-    before = chance.integers(0, 99, (count, width)).astype(np.float32)
-    known = leaves(before)
-    after = np.concatenate([before, chance.integers(0, 99, (int(chance.integers(0, 50)), width)).astype(np.float32)])
-    rows = np.unique(chance.integers(0, count, 5))
-    after[rows] += chance.integers(0, 2, (len(rows), 1)).astype(np.float32)
-    per = rows_per_block(4 * width)
-    new = np.arange(count // per, -(-len(after) // per)) if len(after) > count else np.zeros(0, np.int64)
-    found, changed = renewed(known, after, np.union1d(rows // per, new))
-    assert found == leaves(after)
+
+    def rows(many: int) -> Arrays:
+        return {"a.wide": chance.integers(0, 99, (many, width)).astype(np.float32), "a.x": chance.integers(0, 9, many)}
+
+    before = rows(count)
+    known = leaves(Packing(before))
+    new = rows(int(chance.integers(0, 50)))
+    after = {name: np.concatenate([before[name], new[name]]) for name in before}
+    moved = np.unique(chance.integers(0, count, 5))
+    after["a.wide"][moved] += chance.integers(0, 2, (len(moved), 1)).astype(np.float32)
+    after["a.x"][moved] += chance.integers(0, 2, len(moved))
+    noted = np.concatenate([moved, np.arange(count, len(after["a.x"]))])
+    found, written, values = renewed(known, Packing(after), noted)
+    assert found == leaves(Packing(after))
+    per = rows_per_block(Packing(after).width)
     differ = {  # as blocks
-        k for k in range(len(known.digests) // 32) if known.digests[32 * k :][:32] != found.digests[32 * k :][:32]
+        k for k in range(len(found.digests) // 32) if known.digests[32 * k :][:32] != found.digests[32 * k :][:32]
     }
-    assert differ <= set(changed.tolist())
+    assert written.tolist() == [row for row in noted.tolist() if row // per in differ]
+    assert {row for row in moved.tolist() if after["a.x"][row] != before["a.x"][row]} <= set(written.tolist())
+    for name, held in unpacked(found.columns, values).items():
+        assert held.tobytes() == after[name][written].tobytes()
 
 
 def test_a_tree_is_read_back_only_under_its_own_digest() -> None:
@@ -120,6 +131,22 @@ def test_a_tree_is_read_back_only_under_its_own_digest() -> None:
     with pytest.raises(TreeUnreadable):
         read_tree(written(tree), "another", digest)
     assert rows_per_block(BLOCK + 1) == 1 and rows_per_block(BLOCK) == 1 and rows_per_block(1) == BLOCK
+
+
+def test_a_difference_that_does_not_fit_its_base_is_refused() -> None:
+    before = {"a.b": np.arange(9), "a.c": np.zeros((9, 2), np.float32), "a.text_joined": np.zeros(5, np.uint8)}
+    rows = {"a|rows": np.array([2, 11], np.uint32)}
+    after = patched(before, rows | {"a|values": np.ones((2, 16), np.uint8)})
+    assert after["a.b"].shape == (12,) and after["a.c"].shape == (12, 2) and after["a.text_joined"].shape == (5,)
+    assert after["a.c"][2].tobytes() == bytes([1] * 8) and after["a.c"][3].tobytes() == bytes(8)
+    with pytest.raises(ValueError, match="15"):
+        patched(before, rows | {"a|values": np.ones((2, 15), np.uint8)})
+    with pytest.raises(KeyError):
+        patched(before, {"b|rows": rows["a|rows"], "b|values": np.ones((2, 16), np.uint8)})
+    with pytest.raises(KeyError):
+        patched(before, {"a|values": np.ones((2, 16), np.uint8)})
+    with pytest.raises(ValueError, match=r"shape mismatch|broadcast"):
+        patched(before, rows | {"a|values": np.ones((3, 16), np.uint8)})
 
 
 def test_what_was_noted_in_many_pieces_is_one_set_of_rows() -> None:

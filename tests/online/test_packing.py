@@ -1,0 +1,56 @@
+"""Rows out of columns side by side, and columns out of rows: not a bit is another one on the way."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from online.packing import APART, Packing, packings, unpacked
+from online.settings import Settings
+from online.state import COLUMNS, State
+from online.tables import Arrays
+
+SHAPES = ((), (1,), (2,), (3,), (5, 3), (64,))
+
+
+def bits(chance: np.random.Generator, dtype: str, rows: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Any bits, numbers that are none among them."""
+    size = rows * int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return chance.integers(0, 256, size).astype(np.uint8).view(dtype).reshape(rows, *shape)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), rows=st.integers(0, 40))
+def test_rows_that_were_packed_are_the_columns_again_bit_by_bit(seed: int, rows: int) -> None:
+    chance = np.random.Generator(np.random.Philox(key=seed))
+    dtypes = sorted({np.dtype(column.dtype).str for column in COLUMNS})
+    arrays = {
+        f"a.{k}": bits(chance, dtypes[int(chance.integers(len(dtypes)))], rows, SHAPES[int(chance.integers(6))])
+        for k in range(int(chance.integers(1, 9)))
+    }
+    table = Packing(arrays)
+    room = np.full((rows, table.width), 7, np.uint8)
+    whole = table.between(0, rows, room).copy()
+    assert whole.shape == (rows, table.width)
+    by_hand = [b"".join(array[row].tobytes() for _, array in sorted(arrays.items())) for row in range(rows)]
+    assert [row.tobytes() for row in whole] == by_hand
+    some = np.flatnonzero(chance.integers(0, 2, rows))
+    assert table.of(some, room).tobytes() == b"".join(by_hand[row] for row in some)
+    for name, column in unpacked(table.columns, whole).items():
+        assert column.dtype == arrays[name].dtype and column.shape == arrays[name].shape
+        assert column.tobytes() == arrays[name].tobytes()
+
+
+def test_every_array_of_a_state_is_in_one_table_but_for_the_position() -> None:
+    arrays: Arrays = dict(State(Settings(), None).canonical())
+    tables = packings(arrays)
+    assert sorted(name for table in tables.values() for name in table.arrays) == sorted(arrays.keys() - {APART})
+    assert {"users", "items", "items.id_joined", "seen", "fare_rules"} <= tables.keys()
+    assert sum(table.rows * table.width for table in tables.values()) == sum(a.nbytes for a in arrays.values()) - 8
+
+
+def test_columns_with_different_rows_are_no_table() -> None:
+    with pytest.raises(ValueError, match=r"a\.b, a\.c: \[2, 3\] rows"):
+        packings({"a.b": np.zeros(2), "a.c": np.zeros(3)})
+    with pytest.raises(ValueError, match="rows of"):
+        unpacked((("a.b", "<f8", ()),), np.zeros((2, 7), np.uint8))
