@@ -11,7 +11,7 @@ An array that stands in none of these is the other state's, as it was there.
 import numpy as np
 
 from online.hash_tree import BLOCK, DIGEST, Leaves, Tree, leaves, renewed
-from online.packing import APART, JOINED, Columns, Packing, packings, table_of, unpacked
+from online.packing import APART, JOINED, Packing, packings, with_rows
 from online.tables import Array, Arrays
 from online.touched import Touched
 
@@ -55,9 +55,12 @@ def difference_by_tree(before: Tree, after: Arrays, touched: Touched) -> tuple[T
             if tree[name] != known:
                 parts |= table.arrays
         else:
-            noted = touched.rows(name)
-            new = np.arange(known.rows, table.rows)
-            rows = np.arange(table.rows) if noted is None else np.concatenate([noted[noted < known.rows], new])
+            rows = touched.rows(name)
+            if rows is not None:
+                rows = np.concatenate([rows[rows < known.rows], np.arange(known.rows, table.rows)])
+                if not rows.size:
+                    tree[name] = known
+                    continue
             tree[name], written, values = renewed(known, table, rows)
             if written.size:
                 parts[f"{name}|rows"], parts[f"{name}|values"] = written.astype(np.uint32), values
@@ -80,6 +83,7 @@ def _each(found: Leaves) -> list[bytes]:
 def patched(before: Arrays, parts: Arrays) -> Arrays:
     """The arrays of which `parts` is the difference to `before`. Raises ValueError, KeyError where they do not fit."""
     after = dict(before)
+    tables: dict[str, Packing] = {}
     for part, content in parts.items():
         name, _, kind = part.partition("|")
         if not kind:
@@ -88,25 +92,12 @@ def patched(before: Arrays, parts: Arrays) -> Arrays:
             after[name] = np.concatenate([before[name][: int(parts[f"{name}|kept"][0])], content])
         elif kind == "values":
             rows = parts[f"{name}|rows"].astype(np.int64)
-            values = {name: content} if name in before else unpacked(_columns(before, name), content)
-            for column, written in values.items():
-                after[column] = _with_rows(before[column], rows, written)
+            if name in before:
+                after[name] = with_rows(before[name], rows, content)
+            else:
+                tables = tables or packings(before)
+                after |= tables[name].with_rows(rows, content)
     return after
-
-
-def _columns(arrays: Arrays, table: str) -> Columns:
-    """A table's columns, as they are packed. Raises KeyError where there is none."""
-    columns = {name: array for name, array in arrays.items() if name != APART and table_of(name) == table}
-    if not columns:
-        raise KeyError(table)
-    return Packing(columns).columns
-
-
-def _with_rows(old: Array, rows: Array, written: Array) -> Array:
-    new = np.zeros((max(old.shape[0], int(rows[-1]) + 1), *old.shape[1:]), old.dtype)
-    new[: old.shape[0]] = old
-    new[rows] = written
-    return new
 
 
 def changed_rows(before: Array, after: Array) -> Array:

@@ -54,36 +54,52 @@ def leaves(table: Packing) -> Leaves:
     return Leaves(table.columns, table.rows, b"".join(digests))
 
 
-def renewed(known: Leaves, table: Packing, rows: Array) -> tuple[Leaves, Array, Array]:
+def renewed(known: Leaves, table: Packing, rows: Array | None) -> tuple[Leaves, Array, Array]:
     """The leaves of a table of which only these rows (ascending) may differ from the ones known, those that are new
-    among them; and which of the rows stand in a block that does, with what they hold, packed.
+    among them, or any at all (None); and which of the rows stand in a block that does, with what they hold, packed.
 
     The table has no fewer rows than the known one, and the same columns.
     """
     per = rows_per_block(table.width)
+    if rows is None:
+        found = leaves(table)
+        blocks = _differing(known.digests, found.digests)
+        written = _rows_in(blocks, per, table.rows)
+        return found, written, table.of(written, np.empty((len(written), table.width), np.uint8))
     of_rows = rows // per
     blocks = of_rows[np.flatnonzero(np.diff(of_rows, prepend=-1))]
     room = np.empty((min(len(blocks), TOGETHER) * per, table.width), np.uint8)
     digests = bytearray(known.digests)
     digests += bytes(DIGEST * (-(-table.rows // per) if table.width else 0) - len(digests))
-    written, values = [rows[:0]], [room[:0]]
+    looked_at, values = [rows[:0]], [room[:0]]
     for first in range(0, len(blocks) if table.width else 0, TOGETHER):
         some = blocks[first : first + TOGETHER]
-        looked_at = (some[:, None] * per + np.arange(per)).ravel()
-        packed = table.of(looked_at[: np.searchsorted(looked_at, table.rows)], room)
+        packed = table.of(_rows_in(some, per, table.rows), room)
         changed = np.zeros(len(some), np.bool_)
         for k, (block, digest) in enumerate(zip(some.tolist(), _digests(packed, per), strict=True)):
             at = block * DIGEST
             if digests[at : at + DIGEST] != digest:
                 digests[at : at + DIGEST] = digest
                 changed[k] = True
-        if changed.any():
-            own = slice(*np.searchsorted(of_rows, (some[0], some[-1] + 1)))
-            place = np.searchsorted(some, of_rows[own])
-            kept = changed[place]
-            written.append(rows[own][kept])
-            values.append(packed[(place * per + rows[own] % per)[kept]])
-    return Leaves(table.columns, table.rows, bytes(digests)), np.concatenate(written), np.concatenate(values)
+        own = slice(*np.searchsorted(of_rows, (some[0], some[-1] + 1)))
+        place = np.searchsorted(some, of_rows[own])
+        kept = changed[place]
+        looked_at.append(rows[own][kept])
+        values.append(packed[(place * per + rows[own] % per)[kept]])
+    return Leaves(table.columns, table.rows, bytes(digests)), np.concatenate(looked_at), np.concatenate(values)
+
+
+def _differing(known: bytes, found: bytes) -> Array:
+    """Numbers of the blocks that are not the known ones; there are no fewer than those."""
+    before, now = (np.frombuffer(digests, np.uint64).reshape(-1, DIGEST // 8) for digests in (known, found))
+    changed = np.flatnonzero((before != now[: len(before)]).any(axis=1))
+    return np.concatenate([changed, np.arange(len(before), len(now))])
+
+
+def _rows_in(blocks: Array, per: int, count: int) -> Array:
+    """Rows of these blocks (ascending), as far as there are any."""
+    rows: Array = (blocks[:, None] * per + np.arange(per)).ravel()
+    return rows[: np.searchsorted(rows, count)]
 
 
 def _digests(packed: Array, per: int) -> list[bytes]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from online.packing import APART, Packing, packings, unpacked
+from online.packing import APART, REST, Packing, packings
 from online.settings import Settings
 from online.state import COLUMNS, State
 from online.tables import Arrays
@@ -36,21 +36,27 @@ def test_rows_that_were_packed_are_the_columns_again_bit_by_bit(seed: int, rows:
     assert [row.tobytes() for row in whole] == by_hand
     some = np.flatnonzero(chance.integers(0, 2, rows))
     assert table.of(some, room).tobytes() == b"".join(by_hand[row] for row in some)
-    for name, column in unpacked(table.columns, whole).items():
+    empty = Packing({name: array[:0] for name, array in arrays.items()})
+    for name, column in empty.with_rows(np.arange(rows), whole).items() if rows else ():
         assert column.dtype == arrays[name].dtype and column.shape == arrays[name].shape
         assert column.tobytes() == arrays[name].tobytes()
+    one = Packing(arrays, one_row=True)
+    packed = one.of(np.zeros(1, np.int64), np.empty((1, one.width), np.uint8))
+    assert one.rows == 1 and packed.tobytes() == b"".join(array.tobytes() for _, array in sorted(arrays.items()))
+    for name, array in one.with_rows(np.zeros(1, np.int64), packed).items():
+        assert array.dtype == arrays[name].dtype and array.shape == arrays[name].shape
+        assert array.tobytes() == arrays[name].tobytes()
 
 
 def test_every_array_of_a_state_is_in_one_table_but_for_the_position() -> None:
     arrays: Arrays = dict(State(Settings(), None).canonical())
     tables = packings(arrays)
     assert sorted(name for table in tables.values() for name in table.arrays) == sorted(arrays.keys() - {APART})
-    assert {"users", "items", "items.id_joined", "seen", "fare_rules"} <= tables.keys()
+    assert {"seen", "slots", "contexts", "items.id_joined", "fare_rules", REST} <= tables.keys()
+    assert "mixing.weight" in tables[REST].arrays and "users.key" in tables[REST].arrays, "as long as there are few"
     assert sum(table.rows * table.width for table in tables.values()) == sum(a.nbytes for a in arrays.values()) - 8
 
 
 def test_columns_with_different_rows_are_no_table() -> None:
     with pytest.raises(ValueError, match=r"a\.b, a\.c: \[2, 3\] rows"):
-        packings({"a.b": np.zeros(2), "a.c": np.zeros(3)})
-    with pytest.raises(ValueError, match="rows of"):
-        unpacked((("a.b", "<f8", ()),), np.zeros((2, 7), np.uint8))
+        Packing({"a.b": np.zeros(2), "a.c": np.zeros(3)})
