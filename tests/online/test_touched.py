@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from online.delta import difference, patched
 from online.fold import Fold
-from online.hash_tree import BLOCK, TreeUnreadable, leaves, read_tree, renewed, root, rows_per_block, tree_of, written
+from online.hash_tree import (
+    BLOCK,
+    DIGEST,
+    TreeUnreadable,
+    leaves,
+    read_tree,
+    renewed,
+    root,
+    rows_per_block,
+    tree_of,
+    written,
+)
 from online.journal import taken
 from online.packing import Packing, packings
 from online.settings import Settings
@@ -64,6 +75,18 @@ def test_a_row_that_nobody_noted_is_missed_and_seen_by_whoever_folds_again(make_
     state.views.frame.position[0] += 1
     snapshot = write_snapshot(tmp_path, state, entry=b"", reason="a test", counters={}, touched=quiet)
     assert snapshot.state_digest != state.digest()
+
+
+def test_who_changes_a_row_changes_one_block_however_many_columns_there_are(make_stream) -> None:
+    state = State(RULES, None)
+    Fold(state).entries(make_stream(4, 400, RULES, users=40, items=300))
+    before = tree_of(dict(state.canonical()))
+    for name in ("users.hidden", "users.ring_at_ms", "users.budget", "users.taken", "users.query"):
+        state.arrays[name][7] += 1
+    after = tree_of(dict(state.canonical()))
+    assert [name for name in before if before[name] != after[name]] == ["users"]
+    was, now = (np.frombuffer(tree["users"].digests, np.uint64).reshape(-1, DIGEST // 8) for tree in (before, after))
+    assert len(was) > 5 and (was != now).any(axis=1).sum() == 1
 
 
 @pytest.mark.parametrize("how", ["gone", "cut", "another", "bit"])
