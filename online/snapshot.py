@@ -213,8 +213,8 @@ def read_manifest(path: Path) -> Snapshot:
         found = msgspec.json.decode(content)
         if isinstance(found, dict) and found.get("format") not in (FORMAT, None):
             raise SnapshotForeign(
-                f"{path}: a snapshot of format {found['format']}, and this version reads format {FORMAT}; the log is "
-                f"folded in its place: name the position {found.get('position', '')} to go back to it",
+                f"{path}: a snapshot of format {found['format']}, and this version reads format {FORMAT}: the log is "
+                f"folded instead, and `perennial rollback --to-position {found.get('position')}` goes back to it",
                 found if found.get("root") == _root(found) else None,
             )
         snapshot = msgspec.convert(found, Snapshot)

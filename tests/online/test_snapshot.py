@@ -273,7 +273,7 @@ def test_snapshots_of_an_earlier_format_are_refused_with_a_cure_and_go_where_the
 ) -> None:
     taken = [snapshot for snapshot, _ in chain(make_stream, tmp_path, 4, [50, 100])]
     older, newer = (of_format(tmp_path, taken[0], number, "") for number in (FORMAT - 1, FORMAT + 1))
-    with pytest.raises(SnapshotForeign, match=f"format {FORMAT - 1}.*position 50"):
+    with pytest.raises(SnapshotForeign, match=f"format {FORMAT - 1}.*--to-position 50"):
         find_snapshot(tmp_path, older.stem)
     assert remove_old(tmp_path) == [] and not older.exists() and newer.exists()
     assert len(list(tmp_path.glob("*.safetensors"))) == 3, "of the newer format the blob stays, too"
