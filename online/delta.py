@@ -10,8 +10,8 @@ An array that stands in none of these is the other state's, as it was there.
 
 import numpy as np
 
-from online.hash_tree import BLOCK, DIGEST, Leaves, Tree, leaves, renewed
-from online.packing import APART, JOINED, Packing, packings, with_rows
+from online.hash_tree import DIGEST, Leaves, Tree, leaves, renewed
+from online.packing import APART, BLOCK, JOINED, Packing, packings, with_rows
 from online.tables import Array, Arrays
 from online.touched import Touched
 

@@ -1,7 +1,8 @@
 """A table's columns side by side: each row as one string of bytes, gathered where somebody asks for it.
 
 Columns lie apart, because a fold reads one of them at a time. What moves together is a row: digests are taken over
-rows, and a difference holds rows. Order: of the columns' names, without room between them.
+blocks of rows, and a difference holds rows. Order: of the columns' names, without room between them. Behind the rows of
+a block there are zeros, so that all blocks are of a size that a hash takes in one go.
 """
 
 import math
@@ -14,6 +15,7 @@ APART = "frame.position"  # no part of the digest: a state that an act brought b
 JOINED = "_joined"  # ends the name of a text, which is a table of its own: its rows are bytes
 REST = ""  # the table that has one row, of all tables that are small
 SMALL = 1 << 13  # bytes
+BLOCK = 1 << 13  # bytes: half the size hashes fewer of them, and more slowly
 NARROW = 16  # bytes of a column's row: up to so many are copied as numbers, more as bytes
 
 Columns = tuple[tuple[str, str, tuple[int, ...]], ...]  # name, dtype, shape of one row
@@ -42,24 +44,46 @@ class Packing:
                 content = array.reshape(self.rows, wide // array.dtype.itemsize).view(np.uint8)
                 self._parts.append((self.width, wide, content))
                 self.width += wide
+        self.per = rows_per_block(self.width)
+        self.blocks = -(-self.rows // self.per) if self.width else 0
+
+    def room(self, blocks: int) -> Array:
+        """Room for so many blocks, [blocks, bytes of one], for `between` and `of`."""
+        return np.zeros((blocks, max(BLOCK, self.width)), np.uint8)
+
+    def rows_in(self, room: Array) -> Array:
+        """The rows of the blocks in a room: [blocks, rows of one, width], a view."""
+        shape, strides = (len(room), self.per, self.width), (room.shape[1], self.width, 1)
+        return np.ndarray(shape, np.uint8, buffer=room.data, strides=strides)
 
     def between(self, first: int, last: int, room: Array) -> Array:
-        """Rows first, …, last - 1, [rows, width] bytes, in `room` or where they are."""
-        if len(self._parts) == 1:
-            return self._parts[0][2][first:last]
-        packed = room[: last - first]
+        """Blocks first, …, last - 1, in `room`."""
+        rows = min(last * self.per, self.rows) - first * self.per
+        whole, more = divmod(rows, self.per)
+        packed = self.rows_in(room)
         for at, wide, content in self._parts:
             unit = _unit(wide)
-            packed[:, at : at + wide].view(unit)[...] = content[first:last].view(unit)
-        return packed
+            into = packed[:, :, at : at + wide].view(unit)
+            source = content[first * self.per : first * self.per + rows].view(unit)
+            into[:whole] = source[: rows - more].reshape(whole, self.per, into.shape[2])
+            if more:
+                into[whole, :more] = source[rows - more :]
+        return self._ended(room[: last - first], last - 1)
 
-    def of(self, rows: Array, room: Array) -> Array:
-        """These rows, [rows, width] bytes, in `room`."""
-        packed = room[: len(rows)]
+    def of(self, blocks: Array, room: Array) -> Array:
+        """These blocks (ascending), in `room`."""
+        packed = self.rows_in(room[: len(blocks)])
+        rows = np.minimum(blocks[:, None] * self.per + np.arange(self.per), self.rows - 1)
         for at, wide, content in self._parts:
             unit = _unit(wide)
-            packed[:, at : at + wide].view(unit)[...] = content.view(unit)[rows]
-        return packed
+            packed[:, :, at : at + wide].view(unit)[...] = content.view(unit)[rows]
+        return self._ended(room[: len(blocks)], int(blocks[-1]))
+
+    def _ended(self, room: Array, last: int) -> Array:
+        """Zeros behind the last row, where the last block in a room is the table's and has fewer rows."""
+        if (last + 1) * self.per > self.rows:
+            room[-1, (self.rows - last * self.per) * self.width :] = 0
+        return room
 
     def with_rows(self, rows: Array, packed: Array) -> Arrays:
         """The arrays by name, other ones, where these rows (ascending) hold what is packed; those behind the last one
@@ -74,6 +98,15 @@ class Packing:
             changed[name] = written[0] if self._one_row else with_rows(self.arrays[name], rows, written)
             at += wide
         return changed
+
+
+def rows_per_block(row_bytes: int) -> int:
+    """Rows of so many bytes that make a block, one at least.
+
+    >>> rows_per_block(8), rows_per_block(1_000), rows_per_block(100_000)
+    (1024, 8, 1)
+    """
+    return max(1, BLOCK // max(1, row_bytes))
 
 
 def _unit(wide: int) -> str:

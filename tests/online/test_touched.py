@@ -10,20 +10,9 @@ from hypothesis import strategies as st
 
 from online.delta import difference, patched
 from online.fold import Fold
-from online.hash_tree import (
-    BLOCK,
-    DIGEST,
-    TreeUnreadable,
-    leaves,
-    read_tree,
-    renewed,
-    root,
-    rows_per_block,
-    tree_of,
-    written,
-)
+from online.hash_tree import DIGEST, TreeUnreadable, leaves, read_tree, renewed, root, tree_of, written
 from online.journal import taken
-from online.packing import Packing, packings
+from online.packing import BLOCK, Packing, packings, rows_per_block
 from online.settings import Settings
 from online.snapshot import find_snapshot, load_arrays, load_snapshot, write_snapshot
 from online.state import State
