@@ -2,7 +2,7 @@
 
     <array>                     the array whole
     <array>|rows, |values       numbers of the rows that differ, and what they hold now
-    <table>|rows, |values       the same of all of a table's columns, side by side (`online.packing`)
+    <table>|rows, |values       the same of all of a table's columns, one after the other (`online.packing`)
     <text>|kept, |tail          how much of the beginning is the same, and what follows it
 
 An array that stands in none of these is the other state's, as it was there.
@@ -61,9 +61,9 @@ def difference_by_tree(before: Tree, after: Arrays, touched: Touched) -> tuple[T
                 if not rows.size:
                     tree[name] = known
                     continue
-            tree[name], written, values = renewed(known, table, rows)
+            tree[name], written = renewed(known, table, rows)
             if written.size:
-                parts[f"{name}|rows"], parts[f"{name}|values"] = written.astype(np.uint32), values
+                parts[f"{name}|rows"], parts[f"{name}|values"] = written.astype(np.uint32), table.values(written)
     return tree, parts
 
 

@@ -43,9 +43,9 @@ def leaves(table: Packing) -> Leaves:
     return Leaves(table.columns, table.rows, b"".join(digests))
 
 
-def renewed(known: Leaves, table: Packing, rows: Array | None) -> tuple[Leaves, Array, Array]:
+def renewed(known: Leaves, table: Packing, rows: Array | None) -> tuple[Leaves, Array]:
     """The leaves of a table of which only these rows (ascending) may differ from the ones known, those that are new
-    among them, or any at all (None); and which of the rows stand in a block that does, with what they hold, packed.
+    among them, or any at all (None); and which of the rows stand in a block that does.
 
     The table has no fewer rows than the known one, and the same columns.
     """
@@ -54,26 +54,17 @@ def renewed(known: Leaves, table: Packing, rows: Array | None) -> tuple[Leaves, 
     of_rows = rows // table.per
     blocks = of_rows[np.flatnonzero(np.diff(of_rows, prepend=-1))] if table.width else of_rows[:0]
     room = table.room(min(len(blocks), TOGETHER))
-    digests = bytearray(known.digests)
-    digests += bytes(DIGEST * table.blocks - len(digests))
-    written, values = np.empty(len(rows), np.int64), np.empty((len(rows), table.width), np.uint8)
-    count = 0
+    digests = np.zeros((table.blocks, DIGEST), np.uint8)
+    before = np.frombuffer(known.digests, np.uint8).reshape(-1, DIGEST)
+    digests[: len(before)] = before
+    changed = np.zeros(table.blocks, np.bool_)
     for first in range(0, len(blocks), TOGETHER):
         some = blocks[first : first + TOGETHER]
-        changed = np.zeros(len(some), np.bool_)
-        for k, (block, digest) in enumerate(zip(some.tolist(), _digests(table.of(some, room)), strict=True)):
-            at = block * DIGEST
-            if digests[at : at + DIGEST] != digest:
-                digests[at : at + DIGEST] = digest
-                changed[k] = True
-        if changed.any():
-            own = rows[slice(*np.searchsorted(of_rows, (some[0], some[-1] + 1)))]
-            place, row = np.searchsorted(some, own // table.per), own % table.per
-            kept = changed[place]
-            before, count = count, count + int(kept.sum())
-            written[before:count] = own[kept]
-            values[before:count] = table.rows_in(room)[place[kept], row[kept]]
-    return Leaves(table.columns, table.rows, bytes(digests)), written[:count], values[:count]
+        found = np.frombuffer(b"".join(_digests(table.of(some, room))), np.uint8).reshape(-1, DIGEST)
+        changed[some] = (digests[some] != found).any(axis=1)
+        digests[some] = found
+    written = rows[changed[of_rows]] if table.blocks else rows[:0]
+    return Leaves(table.columns, table.rows, digests.tobytes()), written
 
 
 def _digests(blocks: Array) -> list[bytes]:

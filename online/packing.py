@@ -1,8 +1,8 @@
-"""A table's columns side by side: each row as one string of bytes, gathered where somebody asks for it.
+"""A table's columns together: blocks of rows as bytes, gathered where somebody asks for them.
 
 Columns lie apart, because a fold reads one of them at a time. What moves together is a row: digests are taken over
-blocks of rows, and a difference holds rows. Order: of the columns' names, without room between them. Behind the rows of
-a block there are zeros, so that all blocks are of a size that a hash takes in one go.
+blocks of rows, and a difference holds rows. A block holds what each column has of its rows, in order of the columns'
+names, and zeros behind that, so that all blocks are of a size that a hash takes in one go.
 """
 
 import math
@@ -16,7 +16,6 @@ JOINED = "_joined"  # ends the name of a text, which is a table of its own: its 
 REST = ""  # the table that has one row, of all tables that are small
 SMALL = 1 << 13  # bytes
 BLOCK = 1 << 13  # bytes: half the size hashes fewer of them, and more slowly
-NARROW = 16  # bytes of a column's row: up to so many are copied as numbers, more as bytes
 
 Columns = tuple[tuple[str, str, tuple[int, ...]], ...]  # name, dtype, shape of one row
 
@@ -37,67 +36,75 @@ class Packing:
         if len(counts) != 1:
             raise ValueError(f"{', '.join(self.arrays)}: {sorted(counts)} rows, where all must have as many")
         self.rows: int = counts.pop()
-        self._parts: list[tuple[int, int, Array]] = []  # where it begins, how wide it is, its rows as bytes
-        self.width = 0
-        for array in rows.values():
-            if wide := array.dtype.itemsize * math.prod(array.shape[1:]):
-                content = array.reshape(self.rows, wide // array.dtype.itemsize).view(np.uint8)
-                self._parts.append((self.width, wide, content))
-                self.width += wide
+        self._content = [  # of each column that holds anything: its rows as bytes
+            array.reshape(self.rows, wide // array.dtype.itemsize).view(np.uint8)
+            for array in rows.values()
+            if (wide := array.dtype.itemsize * math.prod(array.shape[1:]))
+        ]
+        self.width = sum(content.shape[1] for content in self._content)
         self.per = rows_per_block(self.width)
         self.blocks = -(-self.rows // self.per) if self.width else 0
 
     def room(self, blocks: int) -> Array:
-        """Room for so many blocks, [blocks, bytes of one], for `between` and `of`."""
-        return np.zeros((blocks, max(BLOCK, self.width)), np.uint8)
-
-    def rows_in(self, room: Array) -> Array:
-        """The rows of the blocks in a room: [blocks, rows of one, width], a view."""
-        shape, strides = (len(room), self.per, self.width), (room.shape[1], self.width, 1)
-        return np.ndarray(shape, np.uint8, buffer=room.data, strides=strides)
+        """Room for so many blocks, [blocks, bytes of one], for `between` and `of`; and to gather one column in."""
+        return np.zeros((2 * blocks, max(BLOCK, self.width)), np.uint8)
 
     def between(self, first: int, last: int, room: Array) -> Array:
         """Blocks first, …, last - 1, in `room`."""
-        rows = min(last * self.per, self.rows) - first * self.per
-        whole, more = divmod(rows, self.per)
-        packed = self.rows_in(room)
-        for at, wide, content in self._parts:
-            unit = _unit(wide)
-            into = packed[:, :, at : at + wide].view(unit)
-            source = content[first * self.per : first * self.per + rows].view(unit)
-            into[:whole] = source[: rows - more].reshape(whole, self.per, into.shape[2])
-            if more:
-                into[whole, :more] = source[rows - more :]
+        whole, at = min(last, self.rows // self.per), 0
+        for content in self._content:
+            run = self.per * content.shape[1]
+            room[: whole - first, at : at + run] = _in_runs(content, self.per)[first:whole]
+            at += run
         return self._ended(room[: last - first], last - 1)
 
     def of(self, blocks: Array, room: Array) -> Array:
         """These blocks (ascending), in `room`."""
-        packed = self.rows_in(room[: len(blocks)])
-        rows = np.minimum(blocks[:, None] * self.per + np.arange(self.per), self.rows - 1)
-        for at, wide, content in self._parts:
-            unit = _unit(wide)
-            packed[:, :, at : at + wide].view(unit)[...] = content.view(unit)[rows]
+        count, at = int(np.searchsorted(blocks, self.rows // self.per)), 0
+        gathered = room[len(room) // 2 :].reshape(-1)
+        for content in self._content:
+            run = self.per * content.shape[1]
+            column = gathered[: count * run].reshape(count, run)
+            np.take(_in_runs(content, self.per), blocks[:count], axis=0, out=column, mode="clip")
+            room[:count, at : at + run] = column
+            at += run
         return self._ended(room[: len(blocks)], int(blocks[-1]))
 
     def _ended(self, room: Array, last: int) -> Array:
-        """Zeros behind the last row, where the last block in a room is the table's and has fewer rows."""
+        """The last block in a room, where it is the table's and has fewer rows."""
         if (last + 1) * self.per > self.rows:
-            room[-1, (self.rows - last * self.per) * self.width :] = 0
+            end = b"".join(content[last * self.per :].tobytes() for content in self._content)
+            room[-1] = np.frombuffer(end.ljust(room.shape[1], b"\0"), np.uint8)
         return room
 
-    def with_rows(self, rows: Array, packed: Array) -> Arrays:
-        """The arrays by name, other ones, where these rows (ascending) hold what is packed; those behind the last one
-        are new. Raises ValueError where they are not as wide."""
-        if packed.shape != (len(rows), self.width):
-            raise ValueError(f"{packed.shape} bytes for {len(rows)} rows of {', '.join(self.arrays)}")
+    def values(self, rows: Array) -> Array:
+        """What these rows hold, one column after the other, as bytes."""
+        packed, at = np.empty(len(rows) * self.width, np.uint8), 0
+        for content in self._content:
+            own = packed[at : at + len(rows) * content.shape[1]].reshape(len(rows), content.shape[1])
+            np.take(content, rows, axis=0, out=own, mode="clip")
+            at += own.size
+        return packed
+
+    def with_rows(self, rows: Array, values: Array) -> Arrays:
+        """The arrays by name, other ones, where these rows (ascending) hold these values; those behind the last one
+        are new. Raises ValueError where there are not as many bytes."""
+        if values.shape != (len(rows) * self.width,):
+            raise ValueError(f"{values.shape} bytes for {len(rows)} rows of {', '.join(self.arrays)}")
         changed: Arrays = {}
         at = 0
         for name, dtype, shape in self.columns:
-            wide = np.dtype(dtype).itemsize * math.prod(shape)
-            written = np.ascontiguousarray(packed[:, at : at + wide]).view(dtype).reshape(len(rows), *shape)
+            own = values[at : at + len(rows) * np.dtype(dtype).itemsize * math.prod(shape)]
+            written = own.view(dtype).reshape(len(rows), *shape)
             changed[name] = written[0] if self._one_row else with_rows(self.arrays[name], rows, written)
-            at += wide
+            at += own.size
         return changed
+
+
+def _in_runs(content: Array, per: int) -> Array:
+    """A column by blocks, as far as those have all of their rows: what it has of one lies together."""
+    whole = len(content) // per
+    return content[: whole * per].reshape(whole, per * content.shape[1])
 
 
 def rows_per_block(row_bytes: int) -> int:
@@ -107,11 +114,6 @@ def rows_per_block(row_bytes: int) -> int:
     (1024, 8, 1)
     """
     return max(1, BLOCK // max(1, row_bytes))
-
-
-def _unit(wide: int) -> str:
-    """What a column's row is copied as: a narrow one as few wide numbers, a wide one as bytes."""
-    return next(f"u{unit}" for unit in (8, 4, 2, 1) if wide % unit == 0) if wide <= NARROW else "u1"
 
 
 def with_rows(array: Array, rows: Array, written: Array) -> Array:

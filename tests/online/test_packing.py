@@ -29,27 +29,31 @@ def test_rows_that_were_packed_are_the_columns_again_bit_by_bit(seed: int, rows:
         for k in range(int(chance.integers(1, 9)))
     }
     table = Packing(arrays)
-    by_hand = [b"".join(array[row].tobytes() for _, array in sorted(arrays.items())) for row in range(rows)]
-    padded = [
-        b"".join(by_hand[first : first + table.per]).ljust(max(BLOCK, table.width), b"\0")
+    size = max(BLOCK, table.width)
+    by_hand = [
+        b"".join(array[first : first + table.per].tobytes() for _, array in sorted(arrays.items())).ljust(size, b"\0")
         for first in range(0, rows, table.per)
     ]
-    assert table.blocks == len(padded)
+    assert table.blocks == len(by_hand)
     room = table.room(table.blocks)
     for _ in range(2):  # what was in the room before leaves nothing behind
-        assert [block.tobytes() for block in table.between(0, table.blocks, room)] == padded
+        assert [block.tobytes() for block in table.between(0, table.blocks, room)] == by_hand
         some = np.flatnonzero(chance.integers(0, 2, table.blocks))
         if len(some):
-            assert [block.tobytes() for block in table.of(some, room)] == [padded[block] for block in some]
-    whole = np.frombuffer(b"".join(by_hand), np.uint8).reshape(rows, table.width)
+            assert [block.tobytes() for block in table.of(some, room)] == [by_hand[block] for block in some]
+            first, last = int(some[0]), int(some[-1]) + 1
+            assert [block.tobytes() for block in table.between(first, last, room)] == by_hand[first:last]
+    picked = np.flatnonzero(chance.integers(0, 2, rows))
+    values = table.values(picked)
+    assert values.tobytes() == b"".join(array[picked].tobytes() for _, array in sorted(arrays.items()))
     empty = Packing({name: array[:0] for name, array in arrays.items()})
-    for name, column in empty.with_rows(np.arange(rows), whole).items() if rows else ():
-        assert column.dtype == arrays[name].dtype and column.shape == arrays[name].shape
-        assert column.tobytes() == arrays[name].tobytes()
+    for name, column in empty.with_rows(np.arange(len(picked)), values).items() if len(picked) else ():
+        assert column.dtype == arrays[name].dtype and column.shape == arrays[name][picked].shape
+        assert column.tobytes() == arrays[name][picked].tobytes()
     one = Packing(arrays, one_row=True)
-    packed = one.of(np.zeros(1, np.int64), one.room(1))[:, : one.width] if one.width else np.zeros((1, 0), np.uint8)
-    assert one.rows == 1 and packed.tobytes() == b"".join(array.tobytes() for _, array in sorted(arrays.items()))
-    for name, array in one.with_rows(np.zeros(1, np.int64), packed).items():
+    whole = one.values(np.zeros(1, np.int64))
+    assert one.rows == 1 and whole.tobytes() == b"".join(array.tobytes() for _, array in sorted(arrays.items()))
+    for name, array in one.with_rows(np.zeros(1, np.int64), whole).items():
         assert array.dtype == arrays[name].dtype and array.shape == arrays[name].shape
         assert array.tobytes() == arrays[name].tobytes()
 

@@ -122,21 +122,17 @@ def test_blocks_that_are_renewed_are_the_blocks_of_the_whole(seed: int) -> None:
     after["a.wide"][moved] += chance.integers(0, 2, (len(moved), 1)).astype(np.float32)
     after["a.x"][moved] += chance.integers(0, 2, len(moved))
     noted = np.concatenate([moved, np.arange(count, len(after["a.x"]))])
-    found, written, values = renewed(known, Packing(after), noted)
+    found, written = renewed(known, Packing(after), noted)
     assert found == leaves(Packing(after))
-    per = rows_per_block(Packing(after).width)
+    per = Packing(after).per
     differ = {  # as blocks
         k for k in range(len(found.digests) // 32) if known.digests[32 * k :][:32] != found.digests[32 * k :][:32]
     }
     assert written.tolist() == [row for row in noted.tolist() if row // per in differ]
     assert {row for row in moved.tolist() if after["a.x"][row] != before["a.x"][row]} <= set(written.tolist())
-    again, all_of_them, held = renewed(known, Packing(after), None)
+    again, all_of_them = renewed(known, Packing(after), None)
     assert again == found
     assert all_of_them.tolist() == [row for row in range(found.rows) if row // per in differ]
-    for rows_written, packed in ((written, values), (all_of_them, held)):
-        empty = Packing({name: array[:0] for name, array in after.items()})
-        for name, content in empty.with_rows(np.arange(len(rows_written)), packed).items() if len(packed) else ():
-            assert content.tobytes() == after[name][rows_written].tobytes()
 
 
 def test_a_tree_is_read_back_only_under_its_own_digest() -> None:
@@ -154,18 +150,18 @@ def test_a_difference_that_does_not_fit_its_base_is_refused() -> None:
     before = {"a.b": np.arange(9_000), "a.c": np.zeros((9_000, 2), np.float32), "b.x": np.arange(3), "c.y": np.zeros(1)}
     assert packings(before).keys() == {"a", ""}
     rows = {"a|rows": np.array([2, 9_001], np.uint32)}
-    after = patched(before, rows | {"a|values": np.ones((2, 16), np.uint8)})
+    after = patched(before, rows | {"a|values": np.ones(32, np.uint8)})
     assert after["a.b"].shape == (9_002,) and after["a.c"].shape == (9_002, 2)
     assert after["a.c"][2].tobytes() == bytes([1] * 8) and after["a.c"][3].tobytes() == bytes(8)
-    after = patched(before, {"|rows": np.zeros(1, np.uint32), "|values": np.arange(32, dtype=np.uint8)[None]})
+    after = patched(before, {"|rows": np.zeros(1, np.uint32), "|values": np.arange(32, dtype=np.uint8)})
     assert after["b.x"].tobytes() + after["c.y"].tobytes() == bytes(range(32)) and after["b.x"].shape == (3,)
-    for shape in ((2, 15), (3, 16), (1, 16), (32,)):
+    for shape in (31, 33, 16, (2, 16)):
         with pytest.raises(ValueError, match=r"for 2 rows of a\.b, a\.c"):
             patched(before, rows | {"a|values": np.ones(shape, np.uint8)})
     with pytest.raises(KeyError):
-        patched(before, {"b|rows": rows["a|rows"], "b|values": np.ones((2, 16), np.uint8)})
+        patched(before, {"b|rows": rows["a|rows"], "b|values": np.ones(32, np.uint8)})
     with pytest.raises(KeyError):
-        patched(before, {"a|values": np.ones((2, 16), np.uint8)})
+        patched(before, {"a|values": np.ones(32, np.uint8)})
 
 
 def test_what_was_noted_in_many_pieces_is_one_set_of_rows() -> None:
