@@ -223,6 +223,11 @@ def read_manifest(path: Path) -> Snapshot:
         raise SnapshotCorrupt(path, expected="a manifest", actual=f"{len(content)} bytes: {error}") from error
     if (actual := _root(snapshot)) != snapshot.root:
         raise SnapshotCorrupt(path, expected=f"root {snapshot.root}", actual=f"root {actual}")
+    if content != (
+        rewritten := _encoded(snapshot)
+    ):  # a name that is ignored, what stands in its place being the default
+        first = next((at for at, (a, b) in enumerate(zip(content, rewritten, strict=False)) if a != b), len(rewritten))
+        raise SnapshotCorrupt(path, expected="a manifest as it is written", actual=f"another byte {first}")
     if path.name != f"{snapshot.id}.json":
         raise SnapshotCorrupt(path, expected=f"snapshot {path.stem}", actual=f"snapshot {snapshot.id}")
     return snapshot

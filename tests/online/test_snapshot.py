@@ -28,6 +28,7 @@ from online.snapshot import (
     list_snapshots,
     load_snapshot,
     newest_first,
+    read_manifest,
     relabel,
     write_snapshot,
 )
@@ -175,6 +176,24 @@ def test_whatever_is_spoilt_is_refused_by_name_and_the_last_good_one_is_used(mak
         f"mutations {FIRST} to {FIRST + MUTATIONS - 1}: {refused} snapshots refused by name, 0 loaded, a good one used "
         f"{used} times; {gone} manifests that nothing is built on were simply gone"
     )
+
+
+def test_a_byte_of_a_manifest_that_says_nothing_is_refused_too(make_stream, tmp_path: Path) -> None:
+    """A name within the lineage that nobody knows, where what it names is what there would be without it."""
+    one = chain(make_stream, tmp_path, 8, [40])[0][0]
+    path = tmp_path / f"{one.id}.json"
+    content = path.read_bytes()
+    for spoilt in (
+        content.replace(b'"pricing_id":', b'"pricing_ie":'),
+        content + b" ",
+        content.replace(b":", b": ", 1),
+    ):
+        assert spoilt != content
+        path.write_bytes(spoilt)
+        with pytest.raises(SnapshotCorrupt, match="as it is written, found another byte"):
+            read_manifest(path)
+    path.write_bytes(content)
+    assert read_manifest(path) == one
 
 
 def test_a_spoilt_snapshot_is_passed_over_and_the_way_is_longer(make_stream, tmp_path: Path) -> None:
