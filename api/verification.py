@@ -13,7 +13,7 @@ from api.supervisor import read_address
 from online.archive import ArchivedLog
 from online.history import artifacts_of
 from online.refold import refolded
-from online.snapshot import list_snapshots
+from online.snapshot import SnapshotCorrupt, SnapshotForeign, newest_first
 
 _LIVE_DIGEST_S = 30.0
 _TELL_EVERY_S = 2.0
@@ -70,15 +70,18 @@ class Verified(msgspec.Struct, frozen=True):
 def verify_home(home: Path, redis_url: str | None, *, say: Callable[[str], None]) -> Verified:
     """Fold the log of a home folder again, whether its service runs or not.
 
-    Raises HomeEmpty, LogError, LogForeign, Artifact….
+    Raises HomeEmpty, LogError, LogForeign, SnapshotCorrupt, Artifact….
 
     A home that is not being served gets its own log server for as long as this takes (call from the main thread).
     """
-    claims: list[tuple[str, int, str]] = [
-        (f"snapshot {snapshot.id}", snapshot.position, snapshot.state_digest)
-        for snapshot in list_snapshots(home / "snapshots")
-        if not snapshot.planned
-    ]
+    claims: list[tuple[str, int, str]] = []
+    for found in newest_first(home / "snapshots"):
+        if isinstance(found, SnapshotCorrupt):
+            raise found
+        if isinstance(found, SnapshotForeign):
+            say(f"passed over: {found}")
+        elif not found.planned:
+            claims.append((f"snapshot {found.id}", found.position, found.state_digest))
     if read_address(home) is not None:
         claims += _live_claim(home)
     with log_of(home, redis_url) as reader:

@@ -50,6 +50,11 @@ def pieces_of(arrays: Arrays) -> list[bytes | memoryview]:
     return [len(text).to_bytes(8, "little"), text, *pieces]
 
 
+def header_of(content: bytes) -> bytes:
+    """The beginning of a file, up to the arrays; all of it where it is too short to have any."""
+    return content[: 8 + int.from_bytes(content[:8], "little")]
+
+
 def _widest_first(one: tuple[str, Array]) -> tuple[int, str]:
     """So that every array is aligned: what is narrower comes behind what is wider."""
     return -one[1].dtype.itemsize, one[0]

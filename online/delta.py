@@ -1,16 +1,17 @@
-"""What changed between two states, array by array: rows that differ, or what came behind an equal beginning.
+"""What changed between two states: rows that differ, or what came behind an equal beginning.
 
-    <name>              the array whole
-    <name>|rows, |values    numbers of the rows that differ, and what they hold now
-    <name>|kept, |tail      how much of the beginning is the same (texts), and what follows it
+    <array>                     the array whole
+    <array>|rows, |values       numbers of the rows that differ, and what they hold now
+    <table>|rows, |values       the same of all of a table's columns, one after the other (`online.packing`)
+    <text>|kept, |tail          how much of the beginning is the same, and what follows it
 
 An array that stands in none of these is the other state's, as it was there.
 """
 
 import numpy as np
 
-from online.hash_tree import APART, BLOCK, Leaves, Tree, block_rows, leaves, renewed
-from online.state import COLUMN_BY_NAME
+from online.hash_tree import DIGEST, Leaves, Tree, leaves, renewed
+from online.packing import APART, BLOCK, JOINED, Packing, packings, with_rows
 from online.tables import Array, Arrays
 from online.touched import Touched
 
@@ -22,7 +23,7 @@ def difference(before: Arrays, after: Arrays) -> Arrays:
         old = before.get(name)
         if old is None or old.dtype != array.dtype or old.shape[1:] != array.shape[1:]:
             parts[name] = array
-        elif name.endswith("_joined"):
+        elif name.endswith(JOINED):
             kept = _equal_beginning(old, array)
             if kept != old.shape[0] or kept != array.shape[0]:
                 parts[f"{name}|kept"] = np.array([kept], np.int64)
@@ -43,93 +44,46 @@ def difference_by_tree(before: Tree, after: Arrays, touched: Touched) -> tuple[T
     Only blocks that hold a noted row are hashed, of tables that nobody notes all; arrays are not compared.
     """
     tree: Tree = {}
-    parts: Arrays = {}
-    noted = _Noted(touched)
-    for name, array in sorted(after.items()):
-        if name == APART:
-            parts[name] = array
-            continue
-        known, column = before.get(name), COLUMN_BY_NAME.get(name)
-        if (
-            known is None
-            or known.dtype != array.dtype.str
-            or known.shape[1:] != array.shape[1:]
-            or (column is not None and known.shape[0] > array.shape[0])
-        ):
-            tree[name] = leaves(array)
+    parts: Arrays = {APART: after[APART]} if APART in after else {}
+    for name, table in packings(after).items():
+        known = before.get(name)
+        if name.endswith(JOINED) and known is not None:
+            tree[name] = leaves(table)
+            parts |= _text_parts(name, table.arrays[name], known, tree[name])
+        elif known is None or known.columns != table.columns or known.rows > table.rows:
+            tree[name] = leaves(table)
             if tree[name] != known:
-                parts[name] = array
-        elif column is None:
-            tree[name] = leaves(array)
-            _text_part(parts, name, array, known, tree[name])
+                parts |= table.arrays
         else:
-            tree[name], changed = renewed(known, array, noted.blocks(column.table, known.shape[0], array))
-            if changed.size:
-                written = noted.written(column.table, changed, array)
-                parts[f"{name}|rows"] = written
-                parts[f"{name}|values"] = array[written]
+            rows = touched.rows(name)
+            if rows is not None:
+                rows = np.concatenate([rows[rows < known.rows], np.arange(known.rows, table.rows)])
+                if not rows.size:
+                    tree[name] = known
+                    continue
+            tree[name], written = renewed(known, table, rows)
+            if written.size:
+                parts[f"{name}|rows"], parts[f"{name}|values"] = written.astype(np.uint32), table.values(written)
     return tree, parts
 
 
-class _Noted:
-    """Rows and blocks to look at, found once for the columns that share them."""
-
-    def __init__(self, touched: Touched) -> None:
-        self._touched = touched
-        self._rows: dict[str, Array | None] = {}
-        self._blocks: dict[tuple[str, int], Array] = {}
-        self._written: dict[tuple[str, int, int, bytes], Array] = {}
-
-    def blocks(self, table: str, before: int, array: Array) -> Array:
-        """Blocks that hold a row which was written; `before`: rows there were."""
-        count, per = array.shape[0], block_rows(array)
-        if table not in self._rows:
-            rows = self._touched.rows(table)
-            if rows is not None:
-                rows = np.union1d(rows[rows < before], np.arange(before, count))
-            self._rows[table] = rows
-        rows = self._rows[table]
-        if (table, per) not in self._blocks:
-            self._blocks[table, per] = np.arange(-(-count // per)) if rows is None else np.unique(rows // per)
-        return self._blocks[table, per]
-
-    def written(self, table: str, changed: Array, array: Array) -> Array:
-        """Rows that were written, of those in the blocks that changed."""
-        key = (table, block_rows(array), array.shape[0], changed.tobytes())
-        if key not in self._written:
-            self._written[key] = _rows_of(changed, self._rows[table], array)
-        return self._written[key]
-
-
-def _rows_of(blocks: Array, rows: Array | None, array: Array) -> Array:
-    per, count = block_rows(array), array.shape[0]
-    if rows is None:
-        written: Array = (blocks[:, None] * per + np.arange(per)).ravel()
-        written = written[written < count]
-        return written.astype(np.uint32)
-    changed = np.zeros(-(-count // per), np.bool_)
-    changed[blocks] = True
-    kept: Array = rows[changed[rows // per]]
-    return kept.astype(np.uint32)
-
-
-def _text_part(parts: Arrays, name: str, array: Array, known: Leaves, found: Leaves) -> None:
+def _text_parts(name: str, array: Array, known: Leaves, found: Leaves) -> Arrays:
     if found == known:
-        return
+        return {}
     same = next((k for k, (a, b) in enumerate(zip(_each(known), _each(found), strict=False)) if a != b), None)
-    whole = min(known.shape[0], array.shape[0]) // BLOCK
+    whole = min(known.rows, found.rows) // BLOCK
     kept = min(whole if same is None else same, whole) * BLOCK
-    parts[f"{name}|kept"] = np.array([kept], np.int64)
-    parts[f"{name}|tail"] = array[kept:]
+    return {f"{name}|kept": np.array([kept], np.int64), f"{name}|tail": array[kept:]}
 
 
 def _each(found: Leaves) -> list[bytes]:
-    return [found.digests[at : at + 32] for at in range(0, len(found.digests), 32)]
+    return [found.digests[at : at + DIGEST] for at in range(0, len(found.digests), DIGEST)]
 
 
 def patched(before: Arrays, parts: Arrays) -> Arrays:
     """The arrays of which `parts` is the difference to `before`. Raises ValueError, KeyError where they do not fit."""
     after = dict(before)
+    tables: dict[str, Packing] = {}
     for part, content in parts.items():
         name, _, kind = part.partition("|")
         if not kind:
@@ -138,12 +92,11 @@ def patched(before: Arrays, parts: Arrays) -> Arrays:
             after[name] = np.concatenate([before[name][: int(parts[f"{name}|kept"][0])], content])
         elif kind == "values":
             rows = parts[f"{name}|rows"].astype(np.int64)
-            old = before[name]
-            grown = max(old.shape[0], int(rows[-1]) + 1)
-            new = np.zeros((grown, *old.shape[1:]), old.dtype)
-            new[: old.shape[0]] = old
-            new[rows] = content
-            after[name] = new
+            if name in before:
+                after[name] = with_rows(before[name], rows, content)
+            else:
+                tables = tables or packings(before)
+                after |= tables[name].with_rows(rows, content)
     return after
 
 

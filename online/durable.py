@@ -22,23 +22,27 @@ def write_together(files: Sequence[tuple[Path, bytes | Sequence[bytes | memoryvi
     keep that order through a power cut. Where one does not, a name may come back without the one before it.
     """
     folders: dict[Path, None] = {}
-    for path, content in files:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folders[path.parent] = None
-        with open(_temporary(path), "wb") as file:
+    with contextlib.ExitStack() as opened:
+        written = []
+        for path, content in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folders[path.parent] = None
+            file = opened.enter_context(open(_temporary(path), "wb"))
             file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
+            written.append(file)
+        for file in written:  # all being written: where the first one's sync ends, little is left for the others
             os.fsync(file.fileno())
     failpoint("durable.written")
     for path, _ in files:
         _temporary(path).rename(path)
     failpoint("durable.renamed")
     for folder in folders:
-        opened = os.open(folder, os.O_RDONLY)
+        number = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(opened)
+            os.fsync(number)
         finally:
-            os.close(opened)
+            os.close(number)
 
 
 @contextlib.contextmanager

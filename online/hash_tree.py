@@ -1,28 +1,29 @@
 """A digest over arrays that need not be taken again as a whole: BLAKE3 of blocks of rows, and BLAKE3 over those.
 
-Which rows make a block follows from the array's shape alone, so the digest is canonical: taken at once or kept up to
-date block by block, it is the same. A tree that was written down is checked by its own root, which manifests know.
+A row is that of a table, all of its columns side by side (`online.packing`): who changes a row changes one block, and
+not one for each column. Which rows make a block follows from the columns alone, so the digest is canonical: taken at
+once or kept up to date block by block, it is the same. A tree that was written down is checked by its own root, which
+manifests know.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from blake3 import blake3
 
+from online.packing import Columns, Packing, packings
 from online.tables import Array, Arrays
 
-BLOCK = 1 << 13  # bytes: half the size hashes fewer of them, and more slowly
 DIGEST = 32
-APART = "frame.position"  # no part of the digest: a state that an act brought back has its digest back
+TOGETHER = 128  # blocks that are packed at once: they stay in the processor's cache until they are hashed
 
 
 class Leaves(NamedTuple):
-    """The blocks of one array."""
+    """The blocks of one table."""
 
-    dtype: str
-    shape: tuple[int, ...]
+    columns: Columns
+    rows: int
     digests: bytes  # DIGEST of each block, in order
 
 
@@ -33,62 +34,46 @@ class TreeUnreadable(ValueError):
     """Bytes that are no tree, or not the tree of this digest."""
 
 
-def rows_per_block(row_bytes: int) -> int:
-    """Rows of so many bytes that make a block: a power of two, one at least.
+def leaves(table: Packing) -> Leaves:
+    """All blocks of a table."""
+    digests: list[bytes] = []
+    room = table.room(min(table.blocks, TOGETHER))
+    for first in range(0, table.blocks, TOGETHER):
+        digests += _digests(table.between(first, min(table.blocks, first + TOGETHER), room))
+    return Leaves(table.columns, table.rows, b"".join(digests))
 
-    >>> rows_per_block(8), rows_per_block(1_000), rows_per_block(100_000)
-    (2048, 16, 1)
+
+def renewed(known: Leaves, table: Packing, rows: Array | None) -> tuple[Leaves, Array]:
+    """The leaves of a table of which only these rows (ascending) may differ from the ones known, those that are new
+    among them, or any at all (None); and which of the rows stand in a block that does.
+
+    The table has no fewer rows than the known one, and the same columns.
     """
-    return 1 << max(1, BLOCK // max(1, row_bytes)).bit_length() - 1
+    if rows is None:
+        rows = np.arange(table.rows)
+    of_rows = rows // table.per
+    blocks = of_rows[np.flatnonzero(np.diff(of_rows, prepend=-1))] if table.width else of_rows[:0]
+    room = table.room(min(len(blocks), TOGETHER))
+    digests = np.zeros((table.blocks, DIGEST), np.uint8)
+    before = np.frombuffer(known.digests, np.uint8).reshape(-1, DIGEST)
+    digests[: len(before)] = before
+    changed = np.zeros(table.blocks, np.bool_)
+    for first in range(0, len(blocks), TOGETHER):
+        some = blocks[first : first + TOGETHER]
+        found = np.frombuffer(b"".join(_digests(table.of(some, room))), np.uint8).reshape(-1, DIGEST)
+        changed[some] = (digests[some] != found).any(axis=1)
+        digests[some] = found
+    written = rows[changed[of_rows]] if table.blocks else rows[:0]
+    return Leaves(table.columns, table.rows, digests.tobytes()), written
 
 
-def block_rows(array: Array) -> int:
-    """How many rows of this array a block has."""
-    row = array.dtype.itemsize
-    for size in array.shape[1:]:
-        row *= size
-    return rows_per_block(row)
-
-
-def leaves(array: Array) -> Leaves:
-    """All blocks of an array."""
-    content = np.ascontiguousarray(array)
-    if not content.size:
-        return Leaves(array.dtype.str, array.shape, b"")
-    row = content.nbytes // content.shape[0]
-    step = row * block_rows(content)
-    view = content.data.cast("B")
-    digests = _digests(view, range(0, content.nbytes, step), step)
-    return Leaves(array.dtype.str, array.shape, b"".join(digests))
-
-
-def renewed(known: Leaves, array: Array, blocks: Array) -> tuple[Leaves, Array]:
-    """The leaves of an array of which only these blocks (ascending) may differ from the ones known, but for rows that
-    are new; and the numbers of those that do. The array has no fewer rows than the known one, and the same rows."""
-    content = np.ascontiguousarray(array)
-    if not content.size:
-        return Leaves(array.dtype.str, array.shape, b""), np.zeros(0, np.int64)
-    per = block_rows(content)
-    step = content.nbytes // content.shape[0] * per
-    view = content.data.cast("B")
-    count = -(-content.shape[0] // per)
-    digests = bytearray(known.digests)
-    digests += bytes(DIGEST * count - len(digests))
-    changed = []
-    numbers = blocks.tolist()
-    for block, digest in zip(numbers, _digests(view, [block * step for block in numbers], step), strict=True):
-        at = block * DIGEST
-        if digests[at : at + DIGEST] != digest:
-            digests[at : at + DIGEST] = digest
-            changed.append(block)
-    return Leaves(array.dtype.str, array.shape, bytes(digests)), np.array(changed, np.int64)
-
-
-def _digests(view: memoryview, starts: Iterable[int], step: int) -> list[bytes]:
+def _digests(blocks: Array) -> list[bytes]:
+    """Of each block in a room."""
+    view, step = blocks.reshape(-1).data, blocks.shape[1]
     hasher = blake3()  # one for all: to make another each time adds a sixth
     begin, update, digest = hasher.reset, hasher.update, hasher.digest
     digests = []
-    for at in starts:
+    for at in range(0, blocks.nbytes, step):
         begin()
         update(view[at : at + step])
         digests.append(digest())
@@ -96,15 +81,15 @@ def _digests(view: memoryview, starts: Iterable[int], step: int) -> list[bytes]:
 
 
 def tree_of(arrays: Arrays) -> Tree:
-    """The leaves of every array, by name."""
-    return {name: leaves(array) for name, array in sorted(arrays.items()) if name != APART}
+    """The leaves of every table, by name."""
+    return {name: leaves(table) for name, table in packings(arrays).items()}
 
 
 def root(identity: str, tree: Tree) -> str:
-    """The digest: BLAKE3 over name, dtype, shape and blocks of every array, and whose they are; 32 hex digits."""
+    """The digest: BLAKE3 over name, columns, rows and blocks of every table, and whose they are; 32 hex digits."""
     hasher = blake3(identity.encode())
     for name, found in sorted(tree.items()):
-        hasher.update(f"|{name}|{found.dtype}|{found.shape}|".encode())
+        hasher.update(f"|{name}|{found.columns}|{found.rows}|".encode())
         hasher.update(found.digests)
     return hasher.hexdigest()[:32]
 

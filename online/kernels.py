@@ -36,7 +36,9 @@ def ready_to_fold() -> None:
         Cancellation("q", "f", 3, 3),
         Tick(4, 1),
     ]
-    Fold(State(_SMALL, None)).entries(enumerate(records, start=1))
+    state = State(_SMALL, None)
+    Fold(state).entries(enumerate(records, start=1))
+    state.digest()  # and what it calls, or every copy that writes a snapshot would load that for itself
 
 
 def ready_to_decide() -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from online.durable import clear_unnamed
-from online.snapshot import Snapshot, newest_first, writing
+from online.snapshot import FORMAT, Snapshot, SnapshotForeign, newest_first, writing
 
 NEWEST_KEPT = 8
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
@@ -80,9 +80,16 @@ def _spaced(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
 
 
 def remove_old(folder: Path, *, newest: int = NEWEST_KEPT) -> list[Snapshot]:
-    """Remove what need not be kept; what was removed. Broken manifests are left for somebody to look at."""
+    """Remove what need not be kept; what was removed. Broken manifests are left for somebody to look at; those of an
+    earlier format, which are never read again, go once there is one of this, unless somebody has named one of them."""
     with writing(folder):
-        whole = [found for found in newest_first(folder) if isinstance(found, Snapshot)]
+        there = list(newest_first(folder))
+        whole = [found for found in there if isinstance(found, Snapshot)]
+        earlier = [found.manifest for found in there if isinstance(found, SnapshotForeign) and found.manifest]
+        earlier = [manifest for manifest in earlier if manifest["format"] < FORMAT]
+        if whole and not any(manifest.get("label") for manifest in earlier):
+            for manifest in earlier:
+                (folder / f"{manifest['id']}.json").unlink(missing_ok=True)
         keep = kept(whole, newest=newest)
         return remove(folder, [snapshot for snapshot in whole if snapshot.id not in keep])
 
@@ -94,10 +101,18 @@ def remove(folder: Path, gone: list[Snapshot]) -> list[Snapshot]:
     """
     for snapshot in gone:
         (folder / f"{snapshot.id}.json").unlink(missing_ok=True)
-    named = {path.name for path in folder.glob("*.json")}
-    left = [found for found in newest_first(folder) if isinstance(found, Snapshot)]
-    if len(left) == len(named):  # a manifest that cannot be read may name any of them
-        used = {snapshot.file for snapshot in left if f"{snapshot.id}.json" in named}
+    left: list[Snapshot] = []
+    used: set[str] = set()
+    known = True
+    for found in newest_first(folder):
+        if isinstance(found, Snapshot):
+            left.append(found)
+            used.add(found.file)
+        elif isinstance(found, SnapshotForeign) and found.manifest:
+            used.add(str(found.manifest.get("file")))
+        else:
+            known = False  # a manifest that cannot be read may name any of them
+    if known:
         for blob in (*folder.glob("*.safetensors"), *folder.glob("blobs/*.safetensors")):
             if blob.relative_to(folder).as_posix() not in used:
                 blob.unlink(missing_ok=True)

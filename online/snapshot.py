@@ -1,15 +1,15 @@
 """A snapshot is a place in the log: a state at a position, content-addressed, every byte verified on load (law 3).
 
     snapshots/<id>.json             the manifest, canonical JSON: position, lineage, digests, settings, environment
-    snapshots/<blake3>.safetensors            in a folder `blobs` where an earlier version wrote it
+    snapshots/<blake3>.safetensors            the blob
     snapshots/trees/<state digest>            the digest's blocks; may be gone, and is checked by the digest itself
     snapshots/erasures                        positions of erasures that are finished
 
 A blob holds the state's arrays whole, or what changed since the snapshot that the manifest names as its base. Each
-array in it is a chunk with a BLAKE3 of its own; `root`, over them and everything else that the manifest says, stands
-for every byte. Blob and manifest are on the disk before either has its name, and the manifest gets its own last; one
-that names a blob which is not there, or not whole, is refused like any other spoilt one. safetensors alone would load a
-flipped bit without a word; the digests of blob, chunks and state do not.
+array in it is a chunk with a BLAKE3 of its own, and so is the header before them; the one over those names the blob.
+`root`, over all that the manifest says, stands for every byte. Blob and manifest are on the disk before either has its
+name, and the manifest gets its own last; one that names a blob which is not there, or not whole, is refused like any
+other spoilt one. safetensors alone would load a flipped bit without a word; the digests of chunks and state do not.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from online.artifact import Artifact
-from online.blob import pieces_of
+from online.blob import header_of, pieces_of
 from online.delta import difference, difference_by_tree, patched
 from online.durable import alone_in, write_durably, write_together
 from online.hash_tree import Tree, TreeUnreadable, read_tree, root, tree_of, written
@@ -36,10 +36,10 @@ from online.lineage import Lineage
 from online.records import SCHEMA, Act
 from online.settings import read_settings, settings_text
 from online.state import State
-from online.tables import Array, Arrays
+from online.tables import Arrays
 from online.touched import Touched
 
-FORMAT = 3
+FORMAT = 4
 DEPTH_MAX = 8  # differences on top of each other before everything is written again
 LOOKED_AT = 4  # manifests, for one to build on, before all are
 DIFFERENCE_MAX = 0.5  # of the whole: a larger one is not worth its reading
@@ -58,7 +58,14 @@ class SnapshotMissing(Exception):
 
 
 class SnapshotForeign(Exception):
-    """A snapshot of another artifact, format or schema than the one asked for."""
+    """A snapshot of another artifact, format or schema than the one asked for.
+
+    manifest: that of another format, where its root is right; else empty.
+    """
+
+    def __init__(self, message: str, manifest: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.manifest = manifest or {}
 
 
 class SnapshotUnwanted(Exception):
@@ -82,8 +89,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     state_digest: str
     file: str
     bytes: int
-    blake3: str
-    chunks: dict[str, str]  # BLAKE3 of each array in the blob
+    blake3: str  # of the digests of its chunks, in order of names
+    chunks: dict[str, str]  # BLAKE3 of each array in the blob by name, and of its header by ""
     base: str  # the snapshot that the blob is the difference to; "" where it holds all
     depth: int  # how many differences lie on top of each other
     parent: str  # the snapshot before it in its lineage
@@ -138,7 +145,8 @@ def write_snapshot(
         base, tree, parts = _difference(folder, parent, arrays, touched)
         digest = root(state.identity, tree)
         content = pieces_of(parts)
-        checksum = _checksum(content)
+        chunks = _chunks(b"".join(content[:2]), parts)
+        checksum = _checksum(chunks)
         identity = f"{state.artifact_id}|{state.pricing_artifact_id}|{state.position}|{digest}|{planned}"
         snapshot = Snapshot(
             format=FORMAT,
@@ -156,7 +164,7 @@ def write_snapshot(
             file=f"{checksum}.safetensors",
             bytes=sum(map(len, content)),
             blake3=checksum,
-            chunks={name: _chunk_digest(array) for name, array in sorted(parts.items())},
+            chunks=chunks,
             base=base.id if base else "",
             depth=base.depth + 1 if base else 0,
             parent=parent.id if parent else "",
@@ -205,12 +213,21 @@ def read_manifest(path: Path) -> Snapshot:
     try:
         found = msgspec.json.decode(content)
         if isinstance(found, dict) and found.get("format") not in (FORMAT, None):
-            raise SnapshotForeign(f"{path}: a snapshot of format {found['format']}; this version reads {FORMAT}")
+            raise SnapshotForeign(
+                f"{path}: a snapshot of format {found['format']}, and this version reads format {FORMAT}: the log is "
+                f"folded instead, and `perennial rollback --to-position {found.get('position')}` goes back to it",
+                found if found.get("root") == _root(found) else None,
+            )
         snapshot = msgspec.convert(found, Snapshot)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SnapshotCorrupt(path, expected="a manifest", actual=f"{len(content)} bytes: {error}") from error
     if (actual := _root(snapshot)) != snapshot.root:
         raise SnapshotCorrupt(path, expected=f"root {snapshot.root}", actual=f"root {actual}")
+    if content != (
+        rewritten := _encoded(snapshot)
+    ):  # a name that is ignored, what stands in its place being the default
+        first = next((at for at, (a, b) in enumerate(zip(content, rewritten, strict=False)) if a != b), len(rewritten))
+        raise SnapshotCorrupt(path, expected="a manifest as it is written", actual=f"another byte {first}")
     if path.name != f"{snapshot.id}.json":
         raise SnapshotCorrupt(path, expected=f"snapshot {path.stem}", actual=f"snapshot {snapshot.id}")
     return snapshot
@@ -248,17 +265,20 @@ def load_arrays(folder: Path, snapshot: Snapshot) -> Arrays:
     """
     path = folder / snapshot.file
     content = path.read_bytes() if path.exists() else b""
-    actual = blake3(content).hexdigest()
-    if actual != snapshot.blake3 or len(content) != snapshot.bytes:
-        found = f"{actual}, {len(content)} bytes{_broken_chunks(content, snapshot)}" if content else "no file"
-        raise SnapshotCorrupt(path, expected=f"{snapshot.blake3}, {snapshot.bytes} bytes", actual=found)
+    expected, actual = f"{snapshot.blake3}, {snapshot.bytes} bytes", f"{len(content)} bytes"
+    header = _chunks(header_of(content), {})
+    if len(content) != snapshot.bytes or header[""] != snapshot.chunks.get(""):
+        found = f"{actual}, {_checksum(header)} by its header" if content else "no file"
+        raise SnapshotCorrupt(path, expected=expected, actual=found)
     try:
         parts: Arrays = load(content)
     except SafetensorError as error:
-        raise SnapshotCorrupt(path, expected="arrays", actual=str(error)) from error
-    if parts.keys() != snapshot.chunks.keys():
-        odd = ", ".join(sorted(parts.keys() ^ snapshot.chunks.keys()))
-        raise SnapshotCorrupt(path, expected="the chunks of its manifest", actual=f"others: {odd}")
+        raise SnapshotCorrupt(path, expected=expected, actual=f"{actual}: {error}") from error
+    chunks = _chunks(header_of(content), parts)
+    if chunks != snapshot.chunks or _checksum(chunks) != snapshot.blake3:
+        odd = {name for name, _ in chunks.items() ^ snapshot.chunks.items()}
+        found = f"{_checksum(chunks)}, {actual}, other chunks: {', '.join(sorted(odd))}"
+        raise SnapshotCorrupt(path, expected=expected, actual=found)
     if not snapshot.base:
         return parts
     try:
@@ -323,33 +343,23 @@ def _encoded(snapshot: Snapshot) -> bytes:
     return msgspec.json.encode(snapshot, order="sorted")
 
 
-def _root(snapshot: Snapshot) -> str:
-    return blake3(msgspec.json.encode(msgspec.structs.replace(snapshot, root=""), order="sorted")).hexdigest()
+def _root(snapshot: Snapshot | dict[str, Any]) -> str:
+    rootless = snapshot | {"root": ""} if isinstance(snapshot, dict) else msgspec.structs.replace(snapshot, root="")
+    return blake3(msgspec.json.encode(rootless, order="sorted")).hexdigest()
 
 
-def _checksum(pieces: list[bytes | memoryview]) -> str:
-    hasher = blake3()
-    for piece in pieces:
-        hasher.update(piece)
-    return hasher.hexdigest()
+def _chunks(header: bytes, arrays: Arrays) -> dict[str, str]:
+    """The digests of a blob's header and arrays: together they stand for every byte, and each is read once for them."""
+    found = {"": blake3(header).hexdigest()}
+    for name, array in sorted(arrays.items()):
+        hasher = blake3(f"{array.dtype.str}|{array.shape}|".encode())
+        hasher.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+        found[name] = hasher.hexdigest()
+    return found
 
 
-def _chunk_digest(array: Array) -> str:
-    hasher = blake3(f"{array.dtype.str}|{array.shape}|".encode())
-    hasher.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
-    return hasher.hexdigest()
-
-
-def _broken_chunks(content: bytes, snapshot: Snapshot) -> str:
-    """Which arrays of a blob are not what was written, as far as it can still be read."""
-    try:
-        parts: Arrays = load(content)
-    except SafetensorError:
-        return ""
-    wrong = [
-        name for name, digest in snapshot.chunks.items() if name not in parts or _chunk_digest(parts[name]) != digest
-    ]
-    return f", chunks {', '.join(wrong)}" if wrong else ""
+def _checksum(chunks: dict[str, str]) -> str:
+    return blake3("".join(digest for _, digest in sorted(chunks.items())).encode()).hexdigest()
 
 
 def _parent(folder: Path, lineage: Lineage, touched: Touched | None) -> Snapshot | None:

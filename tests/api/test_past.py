@@ -118,6 +118,11 @@ def test_snapshots_are_taken_listed_shown_and_compared(travelled: tuple[Running,
     assert all(one["ok"] for one in perennial(service.home, "snapshot", "verify"))
     diff = perennial(service.home, "snapshot", "diff", first.json()["id"], second["id"])
     assert 0 < diff["users"]["changed"] <= 17 and diff["items"]["changed"] > 0 and diff["parameters"]
+    foreign = service.home / "snapshots" / "0123456789abcdef.json"
+    foreign.write_text('{"format": 3, "position": 9}')
+    assert perennial(service.home, "verify")["identical"], "what another version wrote is passed over"
+    assert "rollback --to-position 9" in perennial(service.home, "snapshot", "show", foreign.stem, code=1)
+    foreign.unlink()
 
 
 def test_what_cannot_be_done_is_refused_before_anything_changes(travelled: tuple[Running, list[str]]) -> None:

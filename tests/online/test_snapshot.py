@@ -20,6 +20,7 @@ from online.retention import APART, DAY_MS, HOUR_MS, ROOM, kept, remove, remove_
 from online.settings import Settings, settings_text
 from online.snapshot import (
     DEPTH_MAX,
+    FORMAT,
     Snapshot,
     SnapshotCorrupt,
     SnapshotForeign,
@@ -27,6 +28,7 @@ from online.snapshot import (
     list_snapshots,
     load_snapshot,
     newest_first,
+    read_manifest,
     relabel,
     write_snapshot,
 )
@@ -176,6 +178,24 @@ def test_whatever_is_spoilt_is_refused_by_name_and_the_last_good_one_is_used(mak
     )
 
 
+def test_a_byte_of_a_manifest_that_says_nothing_is_refused_too(make_stream, tmp_path: Path) -> None:
+    """A name within the lineage that nobody knows, where what it names is what there would be without it."""
+    one = chain(make_stream, tmp_path, 8, [40])[0][0]
+    path = tmp_path / f"{one.id}.json"
+    content = path.read_bytes()
+    for spoilt in (
+        content.replace(b'"pricing_id":', b'"pricing_ie":'),
+        content + b" ",
+        content.replace(b":", b": ", 1),
+    ):
+        assert spoilt != content
+        path.write_bytes(spoilt)
+        with pytest.raises(SnapshotCorrupt, match="as it is written, found another byte"):
+            read_manifest(path)
+    path.write_bytes(content)
+    assert read_manifest(path) == one
+
+
 def test_a_spoilt_snapshot_is_passed_over_and_the_way_is_longer(make_stream, tmp_path: Path) -> None:
     entries = make_stream(8, 300, RULES, users=40, items=300)
     log = Records(entries)
@@ -253,6 +273,46 @@ def test_a_snapshot_of_another_format_is_told_from_a_broken_one(tmp_path: Path) 
     (tmp_path / "1123456789abcdef.json").write_text("{")
     kinds = {type(found) for found in newest_first(tmp_path)}
     assert kinds == {SnapshotForeign, SnapshotCorrupt}
+
+
+def of_format(folder: Path, one: Snapshot, number: int, label: str) -> Path:
+    """As another version might have written it, with a blob of its own."""
+    blob = (folder / one.file).read_bytes() + b" "
+    told = msgspec.to_builtins(one) | {"format": number, "id": f"{number:016x}", "label": label, "root": ""}
+    told["file"] = f"{blake3(blob).hexdigest()}.safetensors"
+    (folder / told["file"]).write_bytes(blob)
+    told["root"] = blake3(msgspec.json.encode(told, order="sorted")).hexdigest()
+    path = folder / f"{told['id']}.json"
+    path.write_bytes(msgspec.json.encode(told, order="sorted"))
+    return path
+
+
+def test_snapshots_of_an_earlier_format_are_refused_with_a_cure_and_go_where_there_is_one_of_this(
+    make_stream, tmp_path: Path
+) -> None:
+    taken = [snapshot for snapshot, _ in chain(make_stream, tmp_path, 4, [50, 100])]
+    older, newer = (of_format(tmp_path, taken[0], number, "") for number in (FORMAT - 1, FORMAT + 1))
+    with pytest.raises(SnapshotForeign, match=f"format {FORMAT - 1}.*--to-position 50"):
+        find_snapshot(tmp_path, older.stem)
+    assert remove_old(tmp_path) == [] and not older.exists() and newer.exists()
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3, "of the newer format the blob stays, too"
+    older = of_format(tmp_path, taken[0], FORMAT - 1, "")
+    spoilt = older.read_bytes().replace(b"a test", b"a tost")
+    older.write_bytes(spoilt)
+    remove_old(tmp_path)
+    assert older.read_bytes() == spoilt, "one that is broken is for somebody to look at"
+    named = of_format(tmp_path, taken[0], FORMAT - 2, "kept")
+    older = of_format(tmp_path, taken[0], FORMAT - 1, "")
+    remove_old(tmp_path)
+    assert named.exists() and older.exists(), (
+        "where somebody has named one, those that it is built on may be among them"
+    )
+    for path in tmp_path.glob("*.json"):
+        if path not in (named, older):
+            path.unlink()
+    relabelled = of_format(tmp_path, taken[0], FORMAT - 2, "")
+    remove_old(tmp_path)
+    assert relabelled.exists() and older.exists(), "and where there is none of this format"
 
 
 def test_a_planned_snapshot_is_another_one_than_that_of_the_log(make_stream, folded, tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from online.delta import difference, patched
 from online.fold import Fold
-from online.hash_tree import BLOCK, TreeUnreadable, leaves, read_tree, renewed, root, rows_per_block, tree_of, written
+from online.hash_tree import DIGEST, TreeUnreadable, leaves, read_tree, renewed, root, tree_of, written
 from online.journal import taken
+from online.packing import BLOCK, Packing, packings, rows_per_block
 from online.settings import Settings
 from online.snapshot import find_snapshot, load_arrays, load_snapshot, write_snapshot
 from online.state import State
+from online.tables import Arrays
 from online.touched import PIECES_MAX, Touched
 
 RULES = Settings(attribution_window_s=600, event_ids_max=64, decisions_max=32, slots_max=800)
@@ -64,6 +66,18 @@ def test_a_row_that_nobody_noted_is_missed_and_seen_by_whoever_folds_again(make_
     assert snapshot.state_digest != state.digest()
 
 
+def test_who_changes_a_row_changes_one_block_however_many_columns_there_are(make_stream) -> None:
+    state = State(RULES, None)
+    Fold(state).entries(make_stream(4, 400, RULES, users=40, items=300))
+    before = tree_of(dict(state.canonical()))
+    for name in ("users.hidden", "users.ring_at_ms", "users.budget", "users.taken", "users.query"):
+        state.arrays[name][7] += 1
+    after = tree_of(dict(state.canonical()))
+    assert [name for name in before if before[name] != after[name]] == ["users"]
+    was, now = (np.frombuffer(tree["users"].digests, np.uint64).reshape(-1, DIGEST // 8) for tree in (before, after))
+    assert len(was) > 5 and (was != now).any(axis=1).sum() == 1
+
+
 @pytest.mark.parametrize("how", ["gone", "cut", "another", "bit"])
 def test_a_tree_that_is_not_this_digests_is_not_built_on(make_stream, tmp_path: Path, how: str) -> None:
     entries = make_stream(4, 500, RULES, users=40, items=300)
@@ -96,19 +110,29 @@ def test_a_tree_that_is_not_this_digests_is_not_built_on(make_stream, tmp_path: 
 def test_blocks_that_are_renewed_are_the_blocks_of_the_whole(seed: int) -> None:
     chance = np.random.Generator(np.random.Philox(key=seed))
     width, count = int(chance.integers(1, 700)), int(chance.integers(1, 400))
-    before = chance.integers(0, 99, (count, width)).astype(np.float32)
-    known = leaves(before)
-    after = np.concatenate([before, chance.integers(0, 99, (int(chance.integers(0, 50)), width)).astype(np.float32)])
-    rows = np.unique(chance.integers(0, count, 5))
-    after[rows] += chance.integers(0, 2, (len(rows), 1)).astype(np.float32)
-    per = rows_per_block(4 * width)
-    new = np.arange(count // per, -(-len(after) // per)) if len(after) > count else np.zeros(0, np.int64)
-    found, changed = renewed(known, after, np.union1d(rows // per, new))
-    assert found == leaves(after)
+
+    def rows(many: int) -> Arrays:
+        return {"a.wide": chance.integers(0, 99, (many, width)).astype(np.float32), "a.x": chance.integers(0, 9, many)}
+
+    before = rows(count)
+    known = leaves(Packing(before))
+    new = rows(int(chance.integers(0, 50)))
+    after = {name: np.concatenate([before[name], new[name]]) for name in before}
+    moved = np.unique(chance.integers(0, count, 5))
+    after["a.wide"][moved] += chance.integers(0, 2, (len(moved), 1)).astype(np.float32)
+    after["a.x"][moved] += chance.integers(0, 2, len(moved))
+    noted = np.concatenate([moved, np.arange(count, len(after["a.x"]))])
+    found, written = renewed(known, Packing(after), noted)
+    assert found == leaves(Packing(after))
+    per = Packing(after).per
     differ = {  # as blocks
-        k for k in range(len(known.digests) // 32) if known.digests[32 * k :][:32] != found.digests[32 * k :][:32]
+        k for k in range(len(found.digests) // 32) if known.digests[32 * k :][:32] != found.digests[32 * k :][:32]
     }
-    assert differ <= set(changed.tolist())
+    assert written.tolist() == [row for row in noted.tolist() if row // per in differ]
+    assert {row for row in moved.tolist() if after["a.x"][row] != before["a.x"][row]} <= set(written.tolist())
+    again, all_of_them = renewed(known, Packing(after), None)
+    assert again == found
+    assert all_of_them.tolist() == [row for row in range(found.rows) if row // per in differ]
 
 
 def test_a_tree_is_read_back_only_under_its_own_digest() -> None:
@@ -120,6 +144,24 @@ def test_a_tree_is_read_back_only_under_its_own_digest() -> None:
     with pytest.raises(TreeUnreadable):
         read_tree(written(tree), "another", digest)
     assert rows_per_block(BLOCK + 1) == 1 and rows_per_block(BLOCK) == 1 and rows_per_block(1) == BLOCK
+
+
+def test_a_difference_that_does_not_fit_its_base_is_refused() -> None:
+    before = {"a.b": np.arange(9_000), "a.c": np.zeros((9_000, 2), np.float32), "b.x": np.arange(3), "c.y": np.zeros(1)}
+    assert packings(before).keys() == {"a", ""}
+    rows = {"a|rows": np.array([2, 9_001], np.uint32)}
+    after = patched(before, rows | {"a|values": np.ones(32, np.uint8)})
+    assert after["a.b"].shape == (9_002,) and after["a.c"].shape == (9_002, 2)
+    assert after["a.c"][2].tobytes() == bytes([1] * 8) and after["a.c"][3].tobytes() == bytes(8)
+    after = patched(before, {"|rows": np.zeros(1, np.uint32), "|values": np.arange(32, dtype=np.uint8)})
+    assert after["b.x"].tobytes() + after["c.y"].tobytes() == bytes(range(32)) and after["b.x"].shape == (3,)
+    for shape in (31, 33, 16, (2, 16)):
+        with pytest.raises(ValueError, match=r"for 2 rows of a\.b, a\.c"):
+            patched(before, rows | {"a|values": np.ones(shape, np.uint8)})
+    with pytest.raises(KeyError):
+        patched(before, {"b|rows": rows["a|rows"], "b|values": np.ones(32, np.uint8)})
+    with pytest.raises(KeyError):
+        patched(before, {"a|values": np.ones(32, np.uint8)})
 
 
 def test_what_was_noted_in_many_pieces_is_one_set_of_rows() -> None:
