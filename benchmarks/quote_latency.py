@@ -4,7 +4,8 @@
 
 First the decision is timed inside this process, from read-only views of a state that the fold made. Then one worker is
 asked `rate` quotes a second, open loop: a quote goes out when its time has come, whether or not earlier ones were
-answered, and its latency counts from that time on. Every quote gets an outcome, one in ten a booking. --idempotent
+answered, and its latency counts from that time on (a thread of its own keeps the time: an event loop's timers have
+whole milliseconds, which would count as the service's). Every quote gets an outcome, one in ten a booking. --idempotent
 sends an Idempotency-Key with every call. The load generator shares the machine with the service. Before it and after it
 the disk alone is timed, at the same rate: an append of as many bytes, synced. No durable answer can be faster.
 """
@@ -117,11 +118,15 @@ async def load(
         failed += answer.status != 200
 
     began = time.monotonic() + 0.1
-    tasks = []
-    for number in range(int(rate * seconds)):
-        due = began + number / rate
-        await asyncio.sleep(max(0.0, due - time.monotonic()))
-        tasks.append(asyncio.create_task(one(number, due)))
+    loop, tasks = asyncio.get_running_loop(), []
+
+    def keep_time() -> None:
+        for number in range(int(rate * seconds)):
+            due = began + number / rate
+            time.sleep(max(0.0, due - time.monotonic()))
+            loop.call_soon_threadsafe(lambda number=number, due=due: tasks.append(loop.create_task(one(number, due))))
+
+    await asyncio.to_thread(keep_time)
     await asyncio.gather(*tasks)
     return took, failed
 

@@ -7,7 +7,8 @@ units in the last place of the true value in the ranges that `tests/online/test_
 """
 
 import numpy as np
-from numba import njit
+
+from online.compiling import kernel
 
 _LN2 = 0.6931471805599453
 _LOG2_E = 1.4426950408889634
@@ -16,13 +17,13 @@ _LN2_HIGH = 6.93147180369123816490e-01
 _LN2_LOW = 1.90821492927058770002e-10
 
 
-@njit(cache=True)
+@kernel
 def _power(n: int) -> float:
     """2**n for -1022 <= n <= 1023, by its bits."""
     return np.int64((n + 1023) << 52).view(np.float64)
 
 
-@njit(cache=True)
+@kernel
 def _scaled_exp(r: float, n: int) -> float:
     """e**r * 2**n for |r| <= ln(2) / 2: Taylor's series, thirteen terms (the next is below 2e-17)."""
     p = 1.0 / 6227020800.0
@@ -46,7 +47,7 @@ def _scaled_exp(r: float, n: int) -> float:
     return p * _power(n)
 
 
-@njit(cache=True)
+@kernel
 def exp(x: float) -> float:
     """e**x. Overflows to inf above 709.78, to 0 below -745.13; NaN stays NaN."""
     if x != x:
@@ -59,7 +60,7 @@ def exp(x: float) -> float:
     return _scaled_exp((x - n * _LN2_HIGH) - n * _LN2_LOW, n)
 
 
-@njit(cache=True)
+@kernel
 def exp2(x: float) -> float:
     """2**x: exact for integers; what decay by half-lives uses."""
     if x != x:
@@ -72,7 +73,7 @@ def exp2(x: float) -> float:
     return _scaled_exp((x - n) * _LN2, n)
 
 
-@njit(cache=True)
+@kernel
 def _log_parts(x: float) -> tuple[float, int]:
     """(ln m, n) with x = m * 2**n, sqrt(1/2) <= m < sqrt(2): ln m = 2 artanh((m-1)/(m+1)), as a series."""
     shift = 0
@@ -103,7 +104,7 @@ def _log_parts(x: float) -> tuple[float, int]:
     return f - t * (f - 2.0 * (s * p)), n  # type: ignore[return-value]
 
 
-@njit(cache=True)
+@kernel
 def log(x: float) -> float:
     """Natural logarithm. -inf at 0, NaN below."""
     if x != x or x < 0.0:
@@ -116,7 +117,7 @@ def log(x: float) -> float:
     return n * _LN2_HIGH + (part + n * _LN2_LOW)
 
 
-@njit(cache=True)
+@kernel
 def log2(x: float) -> float:
     """Logarithm to the base 2: exact for powers of two."""
     if x != x or x < 0.0:
@@ -129,7 +130,7 @@ def log2(x: float) -> float:
     return n + part * _LOG2_E
 
 
-@njit(cache=True)
+@kernel
 def log1p(x: float) -> float:
     """ln(1 + x), accurate near 0 (Kahan's correction); x >= -1."""
     y = 1.0 + x
@@ -140,7 +141,7 @@ def log1p(x: float) -> float:
     return log(y) - ((y - 1.0) - x) / y
 
 
-@njit(cache=True)
+@kernel
 def sigmoid(x: float) -> float:
     """1 / (1 + e**-x), without overflow on either side."""
     if x >= 0.0:
@@ -149,7 +150,7 @@ def sigmoid(x: float) -> float:
     return e / (1.0 + e)
 
 
-@njit(cache=True)
+@kernel
 def tanh(x: float) -> float:
     """Hyperbolic tangent; odd, bit for bit."""
     if x != x:

@@ -11,7 +11,8 @@ from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
-from numba import njit
+
+from online.compiling import kernel
 
 _M0 = np.uint64(0xD2511F53)
 _M1 = np.uint64(0xCD9E8D57)
@@ -31,7 +32,7 @@ def hash64(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8"), digest_size=8).digest(), "little") or 1
 
 
-@njit(cache=True)
+@kernel
 def philox(key: np.uint64, counter: np.uint64, block: np.uint64) -> tuple[np.uint64, np.uint64]:
     """128 random bits as two words, for key (the seed), counter (the decision) and block (the draw's number)."""
     c0 = counter & _LOW
@@ -49,7 +50,7 @@ def philox(key: np.uint64, counter: np.uint64, block: np.uint64) -> tuple[np.uin
     return c0 | (c1 << _HALF), c2 | (c3 << _HALF)
 
 
-@njit(cache=True)
+@kernel
 def uniform(key: np.uint64, counter: np.uint64, draw: int) -> float:
     """The draw-th number in [0, 1) of this counter, with 53 bits."""
     word, _ = philox(key, counter, np.uint64(draw))

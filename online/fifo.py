@@ -8,8 +8,8 @@ the one before it in its bucket; a chain ends where the numbers are too old to b
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.tables import Column
 
 
@@ -48,7 +48,7 @@ def fifo(arrays: dict[str, np.ndarray[Any, Any]], table: str) -> Fifo:
     )
 
 
-@njit(cache=True)
+@kernel
 def find(fifo: Fifo, key: np.uint64) -> int:
     """The newest living number of `key`, or -1."""
     capacity = fifo.key.shape[0]
@@ -61,7 +61,7 @@ def find(fifo: Fifo, key: np.uint64) -> int:
     return -1
 
 
-@njit(cache=True)
+@kernel
 def push(fifo: Fifo, key: np.uint64) -> int:
     """Remember `key`; the oldest falls out where the memory is full. Its running number."""
     capacity = fifo.key.shape[0]
@@ -74,7 +74,7 @@ def push(fifo: Fifo, key: np.uint64) -> int:
     return number
 
 
-@njit(cache=True)
+@kernel
 def reindex(fifo: Fifo) -> None:
     """Build the chains again out of the keys, after a snapshot was loaded."""
     capacity = fifo.key.shape[0]

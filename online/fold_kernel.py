@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from online.batch import DECISION, EVENT, Batch, Rules
+from online.compiling import counting_kernel, kernel
 from online.fifo import Fifo, find, push
 from online.frame import (
     APPLIED,
@@ -40,7 +40,7 @@ MS_PER_HOUR = 3_600_000.0
 REPEATED = 0.02  # what a report counts in what is shared, without a slate and of what the user has just taken
 
 
-@njit(cache=True)
+@kernel
 def user_weight(budget: Any, budget_at_ms: Any, user: int, at_ms: int, per_hour: float) -> float:
     """How much one more event of this user moves what is shared: 1 within the budget, then what is left of it.
 
@@ -56,7 +56,7 @@ def user_weight(budget: Any, budget_at_ms: Any, user: int, at_ms: int, per_hour:
     return weight
 
 
-@njit(cache=True)
+@kernel
 def reward_of(rules: Rules, event_type: int, value: float) -> float:
     """The reward of an outcome in [0, 1], or nan where its type carries none."""
     reward: float = rules.reward[event_type]
@@ -67,7 +67,7 @@ def reward_of(rules: Rules, event_type: int, value: float) -> float:
     return min(1.0, max(0.0, reward))
 
 
-@njit(cache=True)
+@kernel
 def taken_weight(rules: Rules, event_type: int, value: float) -> float:
     """The weight with which the item counts as chosen; 0 is not at all. A missing value counts as enough."""
     if value == value and value < rules.taken_from[event_type]:
@@ -76,7 +76,7 @@ def taken_weight(rules: Rules, event_type: int, value: float) -> float:
     return weight
 
 
-@njit(cache=True)
+@kernel
 def unknown_items(items: Rows, batch: Batch, first: int, last: int) -> int:
     """How many of the slots' items have no row yet; one that stands twice counts twice."""
     unknown = 0
@@ -86,14 +86,14 @@ def unknown_items(items: Rows, batch: Batch, first: int, last: int) -> int:
     return unknown
 
 
-@njit(cache=True)
+@kernel
 def known_or_new(index: Rows, key: np.uint64) -> int:
     """The key's row; a new one where it has none."""
     row = find_row(index, key)
     return row if row >= 0 else add_row(index, key)
 
 
-@njit(cache=True)
+@counting_kernel
 def close_oldest(frame: Frame, decisions: Decisions, slots: Slots, learners: Learners, journal: Journal) -> None:
     """Settle the oldest open slate and learn from it as a whole."""
     number = decisions.cursor[0]
@@ -113,7 +113,7 @@ def close_oldest(frame: Frame, decisions: Decisions, slots: Slots, learners: Lea
     decisions.cursor[0] = number + 1
 
 
-@njit(cache=True)
+@kernel
 def remember_decision(
     frame: Frame,
     users: Rows,
@@ -132,7 +132,8 @@ def remember_decision(
     decisions.user[row] = batch.user[b]
     decisions.at_ms[row] = batch.at_ms[b]
     decisions.position[row] = batch.position[b]
-    decisions.context[row] = batch.context[b]
+    for k in range(batch.context.shape[1]):
+        decisions.context[row, k] = batch.context[b, k]
     decisions.start[row] = decisions.cursor[1]
     decisions.n[row] = last - first
     decisions.arm[row] = batch.arm[b]
@@ -170,10 +171,15 @@ class Folded(NamedTuple):
     knobs: Any  # [attribution window ms, late weight, user budget per hour]
 
 
-@njit(cache=True)
+@counting_kernel
 def fold_batch(first: int, last: int, held: Any) -> int:
     """Fold records first … last - 1 of the batch, in place; the number of the one that it stopped before, because a
     table has no room for it, or `last`. held: a Folded, held (`online.held`)."""
+    return _fold_records(first, last, held.value)
+
+
+@kernel
+def _fold_records(first: int, last: int, folded: Any) -> int:
     (
         frame,
         seen,
@@ -190,7 +196,7 @@ def fold_batch(first: int, last: int, held: Any) -> int:
         batch,
         rules,
         knobs,
-    ) = held.value
+    ) = folded
     window_ms = int(knobs[0])
     for b in range(first, last):
         kind = batch.kind[b]

@@ -7,7 +7,8 @@ so (`overflowed`), and its reader then takes the whole table.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from online.compiling import kernel
 
 LENGTH = 1 << 16
 
@@ -32,7 +33,7 @@ def empty_journal() -> Journal:
     return Journal(*(RowJournal(np.zeros(LENGTH, np.int32), np.zeros(1, np.int64)) for _ in Journal._fields))
 
 
-@njit(cache=True)
+@kernel
 def touch(journal: RowJournal, row: int) -> None:
     """Note that `row` was written."""
     used = journal.used[0]
@@ -41,7 +42,7 @@ def touch(journal: RowJournal, row: int) -> None:
     journal.used[0] = used + 1
 
 
-@njit(cache=True)
+@kernel
 def touch_all(journal: RowJournal) -> None:
     """Note that every row was written."""
     journal.used[0] = journal.rows.shape[0] + 1

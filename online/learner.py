@@ -24,6 +24,7 @@ from online.artifact import Artifact, ArtifactCorrupt, ArtifactMissing, read_art
 from online.failpoint import failpoint
 from online.fold import LogForeign
 from online.frame import COUNTERS
+from online.freshness import Freshness
 from online.heap import give_back, into_large_pages
 from online.history import History, Timeline, artifacts_of
 from online.kernels import ready_to_fold
@@ -41,22 +42,18 @@ from online.log import (
 )
 from online.monitor import Monitor
 from online.pricing.arrays import PricingArtifactUnsuitable
-from online.pricing.records import Quote, QuoteOutcome, Tick
+from online.pricing.records import Tick
 from online.pricing.solving import waiting_flights
 from online.pricing.stock import Ledger, reconcile
 from online.publication import (
     DIGEST_ANSWERED,
     DIGEST_ASKED,
-    FRESHNESS_P50_US,
-    FRESHNESS_P99_US,
     HEARTBEAT_MS,
-    HISTOGRAM_BINS,
     Publisher,
-    histogram,
     monitors,
     shared_folder,
 )
-from online.records import SCHEMA, Begin, Event, Record, decode, encode
+from online.records import SCHEMA, Begin, Record, decode, encode
 from online.retention import remove_old
 from online.settings import Settings, SettingsInvalid, read_settings, settings_text
 from online.snapshot import (
@@ -72,7 +69,6 @@ from online.touched import Touched
 
 READ_MAX = 1024
 PUBLISH_EVERY_MS = 1.0  # at least this far apart, so that a worker always has time to finish what it reads
-FRESHNESS_WINDOW = 4096  # events that the published percentiles look back on
 
 
 def _say(text: str) -> None:
@@ -99,8 +95,6 @@ class Learner:
         self.monitor = Monitor(self.state)
         self.log_kept = KEPT
         self._stopping = False
-        self._freshness_us = np.zeros(FRESHNESS_WINDOW, np.int64)
-        self._freshened = 0
         self._last_snapshot = self.state.position
         self._snapshotting = 0  # the process that writes one
         self._gathering: Iterator[bool] = iter(())  # memory into large pages, for the next such copy
@@ -210,6 +204,7 @@ class Learner:
         publisher.watch = self._note
         publisher.publish()  # once by rows: its kernels too are ready before anyone waits for them
         control = publisher.control
+        freshness = Freshness(control)
         give_back()  # of what restoring and catching up took: every snapshot is a fork of this process
         self._gathering = into_large_pages()
         _say(f"learner ready at position {self.state.position}")
@@ -234,13 +229,14 @@ class Learner:
                 publisher.publish()
                 failpoint("learner.published")
                 published = time.monotonic()
-                self._measure(records, control)
+                freshness.published(records)
                 self.monitor.update()
                 figures = self.monitor.figures()
                 monitors(control)[: len(figures)] = figures
             else:
                 self.tick(url)
             control[HEARTBEAT_MS] = time.time_ns() // 1_000_000
+            freshness.show()
             self._copy_ended()
             next(self._gathering, None)
             if control[DIGEST_ASKED] != control[DIGEST_ANSWERED]:
@@ -350,19 +346,6 @@ class Learner:
             log.close()
         if gone:
             _say(f"archived up to position {log.archive.last:,}; {gone:,} records left the stream")
-
-    def _measure(self, records: list[Record], control: np.ndarray) -> None:
-        now_ms = time.time_ns() / 1e6
-        bins = histogram(control)
-        for record in records:
-            if isinstance(record, Event | Quote | QuoteOutcome):
-                waited_ms = max(0.0, now_ms - record.received_ms)
-                self._freshness_us[self._freshened % FRESHNESS_WINDOW] = int(waited_ms * 1e3)
-                self._freshened += 1
-                bins[min(int(waited_ms), HISTOGRAM_BINS - 1)] += 1
-        if self._freshened:
-            window = self._freshness_us[: min(self._freshened, FRESHNESS_WINDOW)]
-            control[FRESHNESS_P50_US], control[FRESHNESS_P99_US] = np.percentile(window, (50, 99))
 
 
 def counters_of(state: State) -> dict[str, int]:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.journal import Journal, taken
 from online.pricing.selling import Moved
 from online.settings import settings_text
@@ -114,7 +114,7 @@ def map_arena(path: Path, layout: dict[str, Any], *, writable: bool) -> Arrays:
     }
 
 
-@njit(cache=True)
+@kernel
 def copy_rows(target: Any, source: Any, rows: Any) -> None:
     """target[rows] = source[rows], both u1 [rows, bytes of one]."""
     for k in range(rows.shape[0]):

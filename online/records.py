@@ -9,7 +9,7 @@ arrival. `received_ms` is the service's clock at arrival, recorded once; the fol
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -127,7 +127,6 @@ BECAUSE_TERMS = 3
 TERM = np.dtype([("expert", "u1"), ("part", "<f4")])
 NO_BECAUSE = bytes(BECAUSE_TERMS * TERM.itemsize)  # of a position that nothing speaks for
 
-_term = struct.Struct("<Bf")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
 
@@ -168,11 +167,17 @@ def unpack_floats(packed: bytes) -> tuple[float, ...]:
     return struct.unpack(f"<{len(packed) // 4}f", packed)
 
 
+def unpack_terms(packed: bytes) -> Iterator[tuple[int, float]]:
+    """All terms, position after position: (expert's number, contribution to the score)."""
+    numbers = iter(struct.unpack("<" + "Bf" * (len(packed) // TERM.itemsize), packed))
+    return zip(numbers, numbers, strict=True)
+
+
 def unpack_because(packed: bytes) -> list[list[tuple[int, float]]]:
-    """Per position its BECAUSE_TERMS largest terms: (expert's number, contribution to the score).
+    """Per position its BECAUSE_TERMS largest terms.
 
     >>> unpack_because(np.array([(1, 0.5), (0, 0.25), (2, 0.0)], TERM).tobytes())
     [[(1, 0.5), (0, 0.25), (2, 0.0)]]
     """
-    terms = list(_term.iter_unpack(packed))
+    terms = list(unpack_terms(packed))
     return [terms[at : at + BECAUSE_TERMS] for at in range(0, len(terms), BECAUSE_TERMS)]

@@ -7,8 +7,8 @@ Rows are handed out in order, and rows given back are taken again, the lowest fi
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.tables import Column
 
 
@@ -54,7 +54,7 @@ def rows(arrays: dict[str, np.ndarray[Any, Any]], table: str) -> Rows:
     )
 
 
-@njit(cache=True)
+@kernel
 def find_row(rows: Rows, key: np.uint64) -> int:
     """The row of `key`, or -1."""
     row: int = rows.head[key & np.uint64(rows.head.shape[0] - 1)]
@@ -63,7 +63,7 @@ def find_row(rows: Rows, key: np.uint64) -> int:
     return row
 
 
-@njit(cache=True)
+@kernel
 def link_row(rows: Rows, row: int, key: np.uint64) -> None:
     """Give `row` to `key`."""
     bucket = key & np.uint64(rows.head.shape[0] - 1)
@@ -72,7 +72,7 @@ def link_row(rows: Rows, row: int, key: np.uint64) -> None:
     rows.head[bucket] = row
 
 
-@njit(cache=True)
+@kernel
 def add_row(rows: Rows, key: np.uint64) -> int:
     """A row for a key that has none: the lowest free one, or the next. The caller has made room."""
     if rows.freed[0] > 0:
@@ -85,14 +85,14 @@ def add_row(rows: Rows, key: np.uint64) -> int:
     return row
 
 
-@njit(cache=True)
+@kernel
 def room(rows: Rows) -> int:
     """How many rows can still be handed out at this capacity."""
     left: int = rows.key.shape[0] - rows.handed_out[0] + rows.freed[0]
     return left
 
 
-@njit(cache=True)
+@kernel
 def reindex_rows(rows: Rows) -> None:
     """Build chains and free rows again out of the keys: after a load, growth or eviction."""
     for bucket in range(rows.head.shape[0]):

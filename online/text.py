@@ -7,8 +7,8 @@ joined in the order of the rows.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.tables import Column
 
 
@@ -61,7 +61,7 @@ def read_text(text: Text, row: int) -> str:
     return text.bytes[start : start + int(text.length[row])].tobytes().decode("utf-8")
 
 
-@njit(cache=True)
+@kernel
 def _gather(start: Any, length: Any, blob: Any, count: int, out: Any) -> None:
     at = 0
     for row in range(count):

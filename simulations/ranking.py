@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from online.compiling import counting_kernel, kernel
 from online.fold_kernel import fold_batch
 from online.recommendation.availability import Open
 from online.recommendation.front import ANEW, Front
@@ -67,7 +67,7 @@ def gini(counts: np.ndarray) -> float:
     return float((2.0 * np.arange(1, n + 1) - n - 1.0) @ ordered / (n * total))
 
 
-@njit(cache=True)
+@kernel
 def link(user: Any, first: int, last: int, last_of: Any, before: Any) -> None:
     """Chain each user's rows: `last_of` the newest, and `before` each row the one before it."""
     for row in range(first, last):
@@ -75,7 +75,7 @@ def link(user: Any, first: int, last: int, last_of: Any, before: Any) -> None:
         last_of[user[row]] = row
 
 
-@njit(cache=True)
+@kernel
 def rank_of(scores: Any, count: int, target: int, pool: Any, pooled: int, shown: Any) -> int:
     """The target's place among the best, ties against it; one that is not there ranks last. The top 10 are counted.
 
@@ -93,7 +93,7 @@ def rank_of(scores: Any, count: int, target: int, pool: Any, pooled: int, shown:
     return place if inside else count
 
 
-@njit(cache=True)
+@counting_kernel
 def place_of(
     learners: Learners,
     rows: Open,
@@ -116,7 +116,7 @@ def place_of(
     return rank_of(scores, count, target, pool, pooled, shown)
 
 
-@njit(cache=True)
+@counting_kernel
 def rank_and_fold(
     folded: Any,
     learners: Learners,

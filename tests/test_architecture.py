@@ -268,11 +268,12 @@ REDUCTIONS = {
 }
 # These watch the fold, read files for it, or time it; nothing of theirs enters a state or a decision.
 OUTSIDE_THE_FOLD = {Path("online/monitor.py"), Path("online/interactions.py")}
+KERNEL_DECORATORS = {"kernel", "counting_kernel", "njit", "jit", "vectorize", "guvectorize"}
 
 
 def is_kernel(node: ast.FunctionDef, known: dict[str, str]) -> bool:
     names = (dotted(d.func if isinstance(d, ast.Call) else d, known) for d in node.decorator_list)
-    return any(name.split(".")[-1] in ("njit", "jit", "vectorize", "guvectorize") for name in names)
+    return any(name.split(".")[-1] in KERNEL_DECORATORS for name in names)
 
 
 def exact_arithmetic(path: Path, source: str) -> Iterator[str]:
@@ -328,6 +329,8 @@ def test_the_fold_and_decisions_use_exact_arithmetic_in_a_fixed_order():
         "from numba import njit\n@njit\ndef f(a):\n    return a.sum()",
         "import numba, numpy as np\n@numba.njit(cache=True)\ndef f(a):\n    return np.sum(a)",
         "from numba import njit\n@njit\ndef f(a):\n    return a ** 0.5",
+        "from online.compiling import kernel\n@kernel\ndef f(a):\n    return a.sum()",
+        "from online.compiling import counting_kernel\n@counting_kernel\ndef f(a):\n    return a ** 0.5",
     ],
 )
 def test_inexact_arithmetic_is_found(source):

@@ -62,7 +62,8 @@ class Wire(asyncio.Protocol):
         self.request(pack(*arguments), on_reply)
         self._calls.add(answered)
         try:
-            reply = await asyncio.wait_for(answered, timeout_s)
+            async with asyncio.timeout(timeout_s):  # wait_for may swallow a cancellation (Python 3.11)
+                reply = await answered
         finally:
             self._calls.discard(answered)
         if isinstance(reply, hiredis.ReplyError):

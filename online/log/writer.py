@@ -195,6 +195,7 @@ class LogWriter:
         self._fatal = partial(LogUnavailable, "the writer is closed")
         if self._connecting is not None:
             self._connecting.cancel()
+            await asyncio.wait([self._connecting])
         if self._wire is not None:
             self._wire.abort()
             self._wire = None

@@ -9,8 +9,8 @@ as it stands, and counted.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.fifo import Fifo, fifo, fifo_capacity, fifo_columns, find
 from online.settings import CONTEXT_FEATURES_MAX, Settings
 from online.tables import Column
@@ -90,7 +90,7 @@ def slots(arrays: dict[str, np.ndarray[Any, Any]]) -> Slots:
     return Slots(**{name: arrays[f"slots.{name}"] for name in Slots._fields})
 
 
-@njit(cache=True)
+@kernel
 def must_close(decisions: Decisions, slots: Slots, slots_needed: int) -> bool:
     """Whether the oldest open decision has to go before one with `slots_needed` positions fits."""
     oldest = decisions.cursor[0]
@@ -103,7 +103,7 @@ def must_close(decisions: Decisions, slots: Slots, slots_needed: int) -> bool:
     return full
 
 
-@njit(cache=True)
+@kernel
 def window_closed(decisions: Decisions, watermark_ms: int, window_ms: int) -> bool:
     """Whether the oldest open decision's window has closed in event time."""
     oldest = decisions.cursor[0]
@@ -113,7 +113,7 @@ def window_closed(decisions: Decisions, watermark_ms: int, window_ms: int) -> bo
     return closed
 
 
-@njit(cache=True)
+@kernel
 def open_slot(decisions: Decisions, slots: Slots, decision: np.uint64, item: int) -> int:
     """The slot that an outcome belongs to: its running number; -1 the decision is closed or unknown, -2 the item
     was not in its slate, -3 it has its reward already."""
@@ -128,7 +128,7 @@ def open_slot(decisions: Decisions, slots: Slots, decision: np.uint64, item: int
     return -2
 
 
-@njit(cache=True)
+@kernel
 def settle(decisions: Decisions, slots: Slots, number: int) -> float:
     """Silence becomes reward 0; the arm is credited with the slate's mean reward, which is returned."""
     row = number % decisions.ring.key.shape[0]
@@ -147,7 +147,7 @@ def settle(decisions: Decisions, slots: Slots, number: int) -> float:
     return mean
 
 
-@njit(cache=True)
+@kernel
 def popular_weight(takes: np.ndarray, from_slate: bool, weight: float, slate_weight: float) -> float:
     """Count a take; what it counts in popularity, as a factor.
 

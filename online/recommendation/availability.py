@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.recommendation.catalogue import Catalogue
 from online.recommendation.layout import ItemArrays
 
@@ -18,7 +18,7 @@ class Open(NamedTuple):
     stamps: Any  # i8 [rows]
 
 
-@njit(cache=True)
+@kernel
 def keep_open(rows: Open, listed: np.ndarray, size: int, count: int, at_ms: int, stamp: int) -> int:
     """Of listed[:size] keep the rows below `count` that are there, for sale at `at_ms`, and not excluded, in their
     order; how many. stamp: -1 where nothing is excluded."""
@@ -37,7 +37,7 @@ def keep_open(rows: Open, listed: np.ndarray, size: int, count: int, at_ms: int,
     return kept
 
 
-@njit(cache=True)
+@kernel
 def keep_known(rows: Open, items: ItemArrays, listed: np.ndarray, size: int) -> int:
     """Of listed[:size] keep the rows that somebody described or took, or that training has seen; how many.
 

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from online.compiling import kernel
+
 NORM_EPSILON = np.float32(1e-6)
 PREFIX = "backbone."
 
@@ -55,7 +57,7 @@ def scratch_size(backbone: Backbone) -> int:
     return int(2 * d + max(3 * m, 2 * f))
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def step(backbone: Backbone, hidden: np.ndarray, item_vector: np.ndarray, out: np.ndarray, scratch: np.ndarray) -> None:
     """Fold one item into hidden, in place, and write the query that follows it.
 
@@ -120,7 +122,7 @@ def _normalise(x: np.ndarray, gain: np.ndarray, y: np.ndarray) -> None:
         y[i] = x[i] * scale * gain[i]
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def _add_product(x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
     """y[j] += sum_i x[i] w[i, j], i in order. Four rows at a time: y is loaded a quarter as often, same bits."""
     n, outputs = w.shape

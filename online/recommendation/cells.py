@@ -6,8 +6,8 @@ first look: which items are found is approximate, what they score is not.
 """
 
 import numpy as np
-from numba import njit
 
+from online.compiling import counting_kernel, kernel
 from online.recommendation.layout import CELLS_MAX, DIMENSION
 from online.recommendation.vectors import LANES, product
 from online.tables import Arrays
@@ -41,7 +41,7 @@ def build_cells(vectors: np.ndarray) -> Arrays:
     }
 
 
-@njit(cache=True)
+@counting_kernel
 def nearest(vectors: np.ndarray, rows: np.ndarray, centres: np.ndarray, cell: np.ndarray) -> None:
     """cell[k] = the centre nearest to vectors[rows[k]]; the lowest among equals."""
     half = np.empty(centres.shape[0], np.float32)
@@ -57,7 +57,7 @@ def nearest(vectors: np.ndarray, rows: np.ndarray, centres: np.ndarray, cell: np
         cell[k] = best
 
 
-@njit(cache=True)
+@counting_kernel
 def move_centres(vectors: np.ndarray, rows: np.ndarray, cell: np.ndarray, centres: np.ndarray) -> None:
     """Each centre to the mean of its rows; one that has none stays."""
     many = centres.shape[0]
@@ -73,7 +73,7 @@ def move_centres(vectors: np.ndarray, rows: np.ndarray, cell: np.ndarray, centre
                 centres[c, d] = sums[c, d] / counts[c]
 
 
-@njit(cache=True)
+@kernel
 def probed(
     centres: np.ndarray, query: np.ndarray, user: int, lanes: np.ndarray, near: np.ndarray, order: np.ndarray
 ) -> int:

@@ -5,8 +5,8 @@ integers, which is exact in any order, so the compiler may use the widest instru
 """
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.recommendation.layout import DIMENSION
 
 ZERO = np.float32(0.0)
@@ -15,7 +15,7 @@ HALF = np.float32(0.5)
 LEAST = np.float32(1e-30)  # of a vector's largest part: below it the vector says nothing
 
 
-@njit(cache=True)
+@kernel
 def encode(vectors: np.ndarray, row: int, codes: np.ndarray, steps: np.ndarray, to: int) -> None:
     """codes[to] i1 [DIMENSION] and steps[to] f4 of vectors[row] f4 [DIMENSION]; one of zeros has the code of zeros."""
     largest = ZERO
@@ -32,14 +32,14 @@ def encode(vectors: np.ndarray, row: int, codes: np.ndarray, steps: np.ndarray, 
         codes[to, k] = np.int8(np.floor(vectors[row, k] * by + HALF))
 
 
-@njit(cache=True)
+@kernel
 def encode_all(vectors: np.ndarray, codes: np.ndarray, steps: np.ndarray, count: int) -> None:
     """Codes and steps of vectors[:count]."""
     for row in range(count):
         encode(vectors, row, codes, steps, row)
 
 
-@njit(cache=True)
+@kernel
 def agreement(query: np.ndarray, code: np.ndarray, row: int) -> np.int32:
     """query . code[row], i1 [DIMENSION] and [rows, DIMENSION]: times both steps it is nearly their vectors' product."""
     total = np.int32(0)

@@ -7,8 +7,8 @@ key points to; where all are taken, the one that was used longest ago gives way 
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.recommendation.layout import CONTEXT_FEATURES, CONTEXT_PLACES, CONTEXT_ROWS, ContextArrays
 
 PROBES = 8
@@ -17,7 +17,7 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _MASK = np.uint64(CONTEXT_ROWS - 1)
 
 
-@njit(cache=True)
+@kernel
 def find_context(keys: np.ndarray, key: np.uint64) -> Any:
     """The row of a context, or -1."""
     for probe in range(PROBES):
@@ -27,7 +27,7 @@ def find_context(keys: np.ndarray, key: np.uint64) -> Any:
     return -1
 
 
-@njit(cache=True)
+@kernel
 def found_or_new(contexts: ContextArrays, key: np.uint64, at_ms: int) -> Any:
     """The row of a context, its own from now on."""
     row = find_context(contexts.key, key)
@@ -50,7 +50,7 @@ def found_or_new(contexts: ContextArrays, key: np.uint64, at_ms: int) -> Any:
     return row
 
 
-@njit(cache=True)
+@kernel
 def key_at(keys: np.ndarray, place: int) -> Any:
     """The key of one of CONTEXT_PLACES, 0 is none: the values by themselves, EVERYTHING, and all values as one."""
     if place < CONTEXT_FEATURES:
@@ -66,7 +66,7 @@ def key_at(keys: np.ndarray, place: int) -> Any:
     return whole if values > 1 else np.uint64(0)
 
 
-@njit(cache=True)
+@kernel
 def context_rows(directory: np.ndarray, keys: np.ndarray, rows: np.ndarray) -> None:
     """rows [CONTEXT_PLACES] of a moment's contexts; -1 is none.
 

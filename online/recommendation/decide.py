@@ -6,6 +6,7 @@ in the views (of one log position), in the champion where the user's arm is the 
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,8 +28,8 @@ from online.records import (
     TERM,
     Decision,
     pack_floats,
-    unpack_because,
     unpack_floats,
+    unpack_terms,
 )
 from online.rows import find_row
 from online.settings import CONTEXT_FEATURES_MAX, SLATE_MAX, Settings
@@ -40,14 +41,14 @@ _ARM_DRAW = 1 << 32  # a draw's number that no position uses
 _NO_KEYS = np.zeros(0, np.uint64)
 
 
-class Because(msgspec.Struct, frozen=True):
+class Because(msgspec.Struct, frozen=True, gc=False):
     """A part of a score: the expert's name and what it added."""
 
     expert: str
     contribution: float
 
 
-class Recommended(msgspec.Struct, frozen=True):
+class Recommended(msgspec.Struct, frozen=True, gc=False):
     """One position of a slate, as a client sees it."""
 
     item_id: str
@@ -135,12 +136,10 @@ class Slate(NamedTuple):
 
 def recommended(decision: Decision) -> list[Recommended]:
     """The positions of a recorded slate, as a client sees them: the numbers are the record's own bits."""
+    terms = iter([Because(EXPERTS[expert], part) for expert, part in unpack_terms(decision.because)])
+    because = [[one for one in few if one.contribution] for few in zip(*[terms] * BECAUSE_TERMS, strict=True)]
     scores, propensities = unpack_floats(decision.scores), unpack_floats(decision.propensities)
-    positions = zip(decision.item_ids, scores, propensities, unpack_because(decision.because), strict=True)
-    return [
-        Recommended(item_id, k, score, propensity, [Because(EXPERTS[expert], part) for expert, part in terms if part])
-        for k, (item_id, score, propensity, terms) in enumerate(positions, 1)
-    ]
+    return list(map(Recommended, decision.item_ids, count(1), scores, propensities, because))
 
 
 def _keys(ids: tuple[str, ...] | None) -> Any:

@@ -7,8 +7,8 @@ columns once for a version of the state; a decision reads the columns in order, 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.recommendation.availability import Open
 from online.recommendation.codes import agreement
 from online.recommendation.kinds import kinship_of
@@ -72,7 +72,7 @@ def empty_front(items: int) -> Front:
     )
 
 
-@njit(cache=True)
+@kernel
 def gather_front(front: Front, learners: Learners, rows: Open, count: int, version: int) -> None:
     """Bring the columns up to a version of the state; ANEW: whatever they are made of. After `gather`."""
     if version != ANEW and front.version[0] == version:
@@ -107,7 +107,7 @@ def gather_front(front: Front, learners: Learners, rows: Open, count: int, versi
         front.age[c] = AGE_SCALE * log2_plain(front.age[c])
 
 
-@njit(cache=True)
+@kernel
 def _take(front: Front, rows: Open, listed: np.ndarray, count: int, used: int) -> int:
     """Give a column to each listed item that is there and has none yet; how many there are by now."""
     key, scored_key = rows.key, rows.scored_key
@@ -122,7 +122,7 @@ def _take(front: Front, rows: Open, listed: np.ndarray, count: int, used: int) -
     return used
 
 
-@njit(cache=True)
+@kernel
 def look_at_front(front: Front, learners: Learners, by_taste: np.float32) -> None:
     """Set the value of every column: what `first_look` gives, sum by sum. After `gather` and `gather_front`."""
     items, scratch, used = learners.items, learners.scratch, front.used[0]
@@ -154,7 +154,7 @@ def look_at_front(front: Front, learners: Learners, by_taste: np.float32) -> Non
         value[c] += bias[c]
 
 
-@njit(cache=True)
+@kernel
 def keep_open_front(
     front: Front, stamps: np.ndarray, stamp: int, at_ms: int, listed: np.ndarray, values: np.ndarray
 ) -> int:

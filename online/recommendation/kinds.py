@@ -12,9 +12,9 @@ kinship is the mean over its kinds; it adds its learned weight times that to the
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from numba import njit
 
 from online.chance import hash64
+from online.compiling import kernel
 from online.recommendation.layout import KINDS, KINDS_MAX, RING, ItemArrays, KindArrays, UserArrays
 from online.recommendation.logarithm import log2_plain
 
@@ -62,7 +62,7 @@ def _row_of(kinds: KindArrays, key: np.uint64) -> int:
     return known
 
 
-@njit(cache=True)
+@kernel
 def count_kinds(kinds: KindArrays, kind: np.ndarray, item: int, weight: float) -> None:
     """Count one take of an item for each of its kinds. kind: i4 [items, KINDS]."""
     kinds.counted[0] += weight
@@ -75,7 +75,7 @@ def count_kinds(kinds: KindArrays, kind: np.ndarray, item: int, weight: float) -
             kinds.taken[row] *= 0.5
 
 
-@njit(cache=True)
+@kernel
 def set_kinship(kinds: KindArrays, items: ItemArrays, users: UserArrays, user: int, kinship: np.ndarray) -> None:
     """kinship[:known kinds] of a user (row or -1), from their last items."""
     known = kinds.known[0]
@@ -100,7 +100,7 @@ def set_kinship(kinds: KindArrays, items: ItemArrays, users: UserArrays, user: i
         kinship[row] = log2_plain((own + LEAST) / (of_all + LEAST))
 
 
-@njit(cache=True)
+@kernel
 def kinship_of(kinship: np.ndarray, kind: np.ndarray, item: int) -> np.float32:
     """An item's kinship to the user that `set_kinship` was called for: 0 where nothing is said about it."""
     total, held = ZERO, ZERO

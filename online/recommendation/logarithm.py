@@ -1,10 +1,11 @@
 """A logarithm that is quick, and the same on every machine."""
 
 import numpy as np
-from numba import njit
+
+from online.compiling import kernel
 
 
-@njit(cache=True)
+@kernel
 def log2_plain(x: np.float32) -> np.float32:
     """log2 of a positive normal number to about 1e-5, out of exact operations: exponent by bits, mantissa by a
     series."""

@@ -9,14 +9,14 @@ Misra and Gries (1982), with decay in the place of their common decrement.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from online.arithmetic import exp2
+from online.compiling import kernel
 
 LEAST_SHARE = np.float32(1e-5)  # of a row; less says nothing
 
 
-@njit(cache=True)
+@kernel
 def remember(
     slot_items: np.ndarray,
     slot_counts: np.ndarray,
@@ -69,7 +69,7 @@ def close_up(slot_items: np.ndarray, slot_counts: np.ndarray) -> None:
         slots[gaps] = np.take_along_axis(slots[gaps], order, axis=1)
 
 
-@njit(cache=True)
+@kernel
 def share_of_one(total: float, at_ms: float, now_ms: float, half_life_ms: float, prior: float) -> float:
     """The share that a count of one, as it stands in the row, has of the row now; shrunk as if `prior` more takes,
     none of these items, had been seen."""
@@ -88,7 +88,7 @@ class Brought(NamedTuple):
     trust: np.ndarray  # f4 [SPARSE]
 
 
-@njit(cache=True)
+@kernel
 def bring(
     brought: Brought, slot_items: np.ndarray, slot_counts: np.ndarray, row: int, scale: float, expert: int, used: int
 ) -> int:

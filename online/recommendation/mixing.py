@@ -10,8 +10,8 @@ is pulled back towards zero each time it moves, so one that has seen little spea
 """
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.recommendation.layout import (
     F_MIXTURE,
     F_RESPONSE,
@@ -43,7 +43,7 @@ FIRST_KIN = 0.5  # of kinship, likewise
 FIRST_WEIGHTS = _first_weights()  # what is learned is kept as a difference from these
 
 
-@njit(cache=True)
+@kernel
 def situation(takes: np.ndarray, ring_at_ms: np.ndarray, user: int, at_ms: int, gap_ms: float) -> int:
     """0 nobody known, 1 a new session, else 2, 3, 4: this session's takes so far, one, two, more."""
     if user < 0 or takes[user] == 0:
@@ -60,7 +60,7 @@ def situation(takes: np.ndarray, ring_at_ms: np.ndarray, user: int, at_ms: int, 
     return 1 + inside
 
 
-@njit(cache=True)
+@kernel
 def set_weights(mixing: MixingArrays, segment: int, weight: np.ndarray, trust: np.ndarray, kin: np.ndarray) -> None:
     """What holds in a situation: weight f4 [FEATURES], trust f4 [SHARES], kin f4 [1]."""
     kin[0] = FIRST_KIN + mixing.kin[0, 0] + mixing.kin[1 + segment, 0]
@@ -70,7 +70,7 @@ def set_weights(mixing: MixingArrays, segment: int, weight: np.ndarray, trust: n
         trust[k] = mixing.trust[segment, k]
 
 
-@njit(cache=True)
+@kernel
 def _move(weights: np.ndarray, sums: np.ndarray, row: int, gradient: np.ndarray, rate: float, kept: float) -> None:
     for f in range(gradient.shape[0]):
         g = gradient[f]
@@ -82,21 +82,21 @@ def _move(weights: np.ndarray, sums: np.ndarray, row: int, gradient: np.ndarray,
         weights[row, f] = min(WEIGHT_MAX, max(-WEIGHT_MAX, weights[row, f] * kept - step))
 
 
-@njit(cache=True)
+@kernel
 def move_weights(mixing: MixingArrays, segment: int, gradient: np.ndarray, rate: float) -> None:
     """One step against `gradient` [FEATURES] of the loss, for the shared weights and the situation's own part."""
     _move(mixing.weight, mixing.gradient, 0, gradient, rate, 1.0)
     _move(mixing.weight, mixing.gradient, 1 + segment, gradient, rate, 1.0 - SHRINKAGE)
 
 
-@njit(cache=True)
+@kernel
 def move_kin(mixing: MixingArrays, segment: int, gradient: np.ndarray, rate: float) -> None:
     """As `move_weights`, for the weight of kinship; gradient: [1]."""
     _move(mixing.kin, mixing.kin_gradient, 0, gradient, rate, 1.0)
     _move(mixing.kin, mixing.kin_gradient, 1 + segment, gradient, rate, 1.0 - SHRINKAGE)
 
 
-@njit(cache=True)
+@kernel
 def move_trust(trust: np.ndarray, segment: int, shares: np.ndarray, rate: float) -> None:
     """One step of expectation maximisation: towards each expert's part in the probability of the item that was taken.
 

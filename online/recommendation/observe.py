@@ -8,10 +8,10 @@ Stable for callers: Learners, observe, introduce, taken_lately.
 """
 
 import numpy as np
-from numba import njit
 
 from online.arithmetic import exp, log
 from online.chance import philox
+from online.compiling import counting_kernel, kernel
 from online.journal import Journal, RowJournal, touch, touch_all
 from online.recommendation import popularity
 from online.recommendation.backbone import Backbone, step
@@ -52,7 +52,7 @@ _DRAWS = np.uint64(0x7065_7265_6E6E_6961)  # a key of its own: no other draw sha
 MOVED_FROM = 0.01  # rivals of a lower probability leave bias and vector alone
 
 
-@njit(cache=True)
+@kernel
 def observe(
     learners: Learners,
     journal: Journal,
@@ -94,7 +94,7 @@ def observe(
     return loss
 
 
-@njit(cache=True)
+@kernel
 def taken_lately(users: UserArrays, user: int, item: int) -> bool:
     """Whether the item is among the user's last."""
     for lag in range(RING):
@@ -103,7 +103,7 @@ def taken_lately(users: UserArrays, user: int, item: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@kernel
 def introduce(learners: Learners, item: int, at_ms: int) -> None:
     """Note when an item came, by its first take or before it. One that training has not seen is new from then on."""
     items, mixing = learners.items, learners.mixing
@@ -115,7 +115,7 @@ def introduce(learners: Learners, item: int, at_ms: int) -> None:
         mixing.came[0] += 1
 
 
-@njit(cache=True)
+@kernel
 def _remember_contexts(
     contexts: ContextArrays,
     journal: RowJournal,
@@ -144,7 +144,7 @@ def _remember_contexts(
         touch(journal, row)
 
 
-@njit(cache=True)
+@kernel
 def _remember_past(
     users: UserArrays,
     items: ItemArrays,
@@ -213,7 +213,7 @@ def _remember_past(
         touch(journal, before)
 
 
-@njit(cache=True)
+@kernel
 def _follow(
     users: UserArrays,
     backbone: Backbone,
@@ -235,7 +235,7 @@ def _follow(
         step(backbone, users.hidden[user, :size], vectors[item, :dimension], users.query[user, :dimension], room)
 
 
-@njit(cache=True)
+@counting_kernel
 def _compare(
     learners: Learners,
     journal: Journal,
@@ -332,7 +332,7 @@ def _compare(
     return min(loss, LOSS_MAX)
 
 
-@njit(cache=True)
+@kernel
 def _hard_rivals(
     candidate: np.ndarray,
     stamp: np.ndarray,
@@ -373,7 +373,7 @@ def _hard_rivals(
     return held
 
 
-@njit(cache=True)
+@kernel
 def _tasted_rivals(
     cells: CellArrays,
     scratch: Scratch,
@@ -415,7 +415,7 @@ def _tasted_rivals(
     return held
 
 
-@njit(cache=True)
+@kernel
 def _random_rivals(candidate: np.ndarray, count: int, stamp: np.ndarray, now: int, clock: np.ndarray) -> int:
     """Append up to RANDOM_RIVALS other items, drawn by the number of the event; how many candidates there are then."""
     for draw in range(RANDOM_RIVALS):

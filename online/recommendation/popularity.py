@@ -14,16 +14,16 @@ by that power of two, which is exact but for counts so old that they vanish.
 """
 
 import numpy as np
-from numba import njit
 
 from online.arithmetic import exp2
+from online.compiling import kernel
 from online.recommendation.layout import HALF_LIVES_S, POPULARITIES, TOP, ItemArrays, MixingArrays
 
 HALF_LIVES_MS = np.array(HALF_LIVES_S) * 1000.0
 SHIFT_FROM = 24.0  # half-lives
 
 
-@njit(cache=True)
+@kernel
 def take(items: ItemArrays, mixing: MixingArrays, item: int, at_ms: int, weight: float) -> bool:
     """Count one take, and keep the lists of the most popular in order. Whether all items' heats were scaled."""
     scaled = False
@@ -42,7 +42,7 @@ def take(items: ItemArrays, mixing: MixingArrays, item: int, at_ms: int, weight:
     return scaled
 
 
-@njit(cache=True)
+@kernel
 def _scale(heat: np.ndarray, total: np.ndarray, h: int, half_lives: float) -> None:
     factor = np.float32(exp2(-half_lives))
     for item in range(heat.shape[0]):
@@ -50,7 +50,7 @@ def _scale(heat: np.ndarray, total: np.ndarray, h: int, half_lives: float) -> No
     total[h] *= float(factor)
 
 
-@njit(cache=True)
+@kernel
 def _move_up(heat: np.ndarray, h: int, top: np.ndarray, item: int) -> None:
     """Put the item where its heat belongs, best first; among equals the lower row stands first."""
     at = 0
@@ -70,7 +70,7 @@ def _move_up(heat: np.ndarray, h: int, top: np.ndarray, item: int) -> None:
     top[at] = item
 
 
-@njit(cache=True)
+@kernel
 def count_again(items: ItemArrays, mixing: MixingArrays, count: int) -> None:
     """Sums and lists anew, out of the heats: after items were forgotten."""
     for h in range(POPULARITIES):

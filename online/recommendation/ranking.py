@@ -7,8 +7,8 @@ are candidates; where the request names its own, those are.
 """
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.recommendation.availability import Open, keep_known, keep_open
 from online.recommendation.cells import probed
 from online.recommendation.codes import agreement, encode
@@ -27,7 +27,7 @@ FINITE = np.float32(3e38)
 LAST_ROW = np.uint64(0xFFFFFFFF)
 
 
-@njit(cache=True)
+@kernel
 def order_key(score: np.float32, row: int) -> np.uint64:
     """A number that is larger for the better item: by its score, of equals the lower row."""
     bits = np.float32(score + np.float32(0.0)).view(np.int32)  # -0 becomes 0
@@ -35,13 +35,13 @@ def order_key(score: np.float32, row: int) -> np.uint64:
     return (np.uint64(rising) << np.uint64(32)) | (LAST_ROW - np.uint64(row))
 
 
-@njit(cache=True)
+@kernel
 def row_of(key: np.uint64) -> np.int64:
     """The row in an `order_key`."""
     return np.int64(LAST_ROW - (key & LAST_ROW))
 
 
-@njit(cache=True)
+@kernel
 def keep_best(values: np.ndarray, listed: np.ndarray, size: int, keys: np.ndarray, held: int, most: int) -> int:
     """Put the rows listed[:size], worth values[:size], among keys[:held] and keep the best `most`, in the order in
     which they came; how many are held then.
@@ -64,7 +64,7 @@ def keep_best(values: np.ndarray, listed: np.ndarray, size: int, keys: np.ndarra
     return held
 
 
-@njit(cache=True)
+@kernel
 def _cut(keys: np.ndarray, held: int, most: int) -> tuple[int, np.uint64]:
     """Keep the `most` largest of keys[:held], which all differ, in their order; how many, and the least that counts.
 
@@ -93,14 +93,14 @@ def _cut(keys: np.ndarray, held: int, most: int) -> tuple[int, np.uint64]:
     return kept, low
 
 
-@njit(cache=True)
+@kernel
 def rows_of(keys: np.ndarray, size: int, rows: np.ndarray) -> None:
     """rows[:size] of keys[:size], in their order."""
     for k in range(size):
         rows[k] = row_of(keys[k])
 
 
-@njit(cache=True)
+@kernel
 def sort_rows(scores: np.ndarray, pool: np.ndarray, size: int, keys: np.ndarray) -> int:
     """Put pool[:size] in order of its scores, best first, in place, those without a finite one left out; how many."""
     kept = 0
@@ -119,7 +119,7 @@ def sort_rows(scores: np.ndarray, pool: np.ndarray, size: int, keys: np.ndarray)
     return kept
 
 
-@njit(cache=True)
+@kernel
 def _remembered(scratch: Scratch, rows: Open, stamp: int, at_ms: int, count: int) -> int:
     """The open ones of the best that the memories brought up, into scratch.listed; how many."""
     used, kept = scratch.used[0], 0
@@ -132,7 +132,7 @@ def _remembered(scratch: Scratch, rows: Open, stamp: int, at_ms: int, count: int
     return kept
 
 
-@njit(cache=True)
+@kernel
 def _tasted(
     cells: CellArrays,
     scratch: Scratch,
@@ -162,7 +162,7 @@ def _tasted(
     return keep_best(value, found, size, scratch.keys, 0, FROM_TASTE)
 
 
-@njit(cache=True)
+@kernel
 def _listed(
     learners: Learners, rows: Open, column: np.ndarray, stamp: int, user: int, at_ms: int, tasteful: bool, count: int
 ) -> int:
@@ -191,7 +191,7 @@ def _listed(
     return size
 
 
-@njit(cache=True)
+@kernel
 def rank(
     learners: Learners,
     rows: Open,

@@ -8,9 +8,9 @@ at zero, so that a network that has learned nothing says nothing.
 """
 
 import numpy as np
-from numba import njit
 
 from online.chance import hash64
+from online.compiling import counting_kernel, kernel
 from online.recommendation.layout import F_MIXTURE, F_TASTE, FEATURES, SEGMENTS, UNITS, MixingArrays, Scratch
 
 MIXTURE_MIDDLE = np.float32(
@@ -34,7 +34,7 @@ def _drawn(name: str, rows: int, columns: int, size: float) -> np.ndarray:
 FIRST_INNER = _drawn("inner", _INPUTS, UNITS, 0.35)
 
 
-@njit(cache=True)
+@kernel
 def set_network(inner: np.ndarray, outer: np.ndarray, segment: int, scratch: Scratch) -> None:
     """The network as it stands in a situation, into scratch."""
     for f in range(FEATURES):
@@ -48,7 +48,7 @@ def set_network(inner: np.ndarray, outer: np.ndarray, segment: int, scratch: Scr
         scratch.outer[j] = outer[j]
 
 
-@njit(cache=True)
+@kernel
 def correct(
     features: np.ndarray,
     inner: np.ndarray,
@@ -74,7 +74,7 @@ def correct(
             scores[c] += by * unit[c]
 
 
-@njit(cache=True)
+@counting_kernel
 def learn_network(
     mixing: MixingArrays, scratch: Scratch, errors: np.ndarray, count: int, segment: int, rate: float
 ) -> None:
@@ -111,7 +111,7 @@ def learn_network(
     _move(mixing.inner[FEATURES + segment], mixing.inner_gradient[FEATURES + segment], start_step, by)
 
 
-@njit(cache=True)
+@kernel
 def _move(weights: np.ndarray, sums: np.ndarray, gradient: np.ndarray, rate: np.float32) -> None:
     for j in range(UNITS):
         g = gradient[j]

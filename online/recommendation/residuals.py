@@ -6,8 +6,8 @@ RADIUS times the trained vector's length: no stream of events, however hostile, 
 """
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.recommendation.codes import encode
 from online.recommendation.layout import DIMENSION, ItemArrays
 
@@ -19,7 +19,7 @@ NEIGHBOURS = 32.0  # takes over which a new item's vector is the mean of its tak
 _ONE = np.float32(1.0)
 
 
-@njit(cache=True)
+@kernel
 def move_item(
     items: ItemArrays,
     item: int,
@@ -71,7 +71,7 @@ def move_item(
     encode(items.vector, item, items.code, items.code_step, item)
 
 
-@njit(cache=True)
+@kernel
 def settle_new(items: ItemArrays, item: int, neighbour: int) -> None:
     """An item that training has not seen: its vector is the mean of the vectors of its takers' last items."""
     taken = float(items.taken[item])

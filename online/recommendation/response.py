@@ -1,9 +1,9 @@
 """Response: what the learners take from a slate when its window closes."""
 
 import numpy as np
-from numba import njit
 
 from online.arithmetic import log2
+from online.compiling import kernel
 from online.journal import Journal, touch
 from online.recommendation.layout import Learners
 
@@ -12,7 +12,7 @@ OPTIMISM = 2.5  # times the mean that an item is trusted to earn until then
 IMPRESSIONS_MAX = 1_000.0  # of an item that are remembered at full weight
 
 
-@njit(cache=True)
+@kernel
 def learn_slate(
     learners: Learners,
     journal: Journal,

@@ -18,8 +18,8 @@ a microsecond.
 """
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.recommendation.codes import agreement
 from online.recommendation.context import context_rows
 from online.recommendation.kinds import kinship_of, set_kinship
@@ -72,7 +72,7 @@ ZERO = np.float32(0.0)
 ONE = np.float32(1.0)
 
 
-@njit(cache=True)
+@kernel
 def has_taste(learners: Learners, user: int) -> bool:
     """Whether the backbone says anything about this user."""
     if user < 0:
@@ -84,7 +84,7 @@ def has_taste(learners: Learners, user: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@kernel
 def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> int:
     """Bring up what the memories hold for this user and moment; the user's situation.
 
@@ -127,7 +127,7 @@ def gather(learners: Learners, user: int, at_ms: int, context: np.ndarray) -> in
     return segment
 
 
-@njit(cache=True)
+@kernel
 def _bring_new(brought: Brought, newest: np.ndarray, taken: np.ndarray) -> int:
     """The newest items that nobody knows yet, with their share of what goes to new ones; how many."""
     mark, touched, held, shares, mixture = brought.mark, brought.item, brought.held, brought.share, brought.mixture
@@ -144,7 +144,7 @@ def _bring_new(brought: Brought, newest: np.ndarray, taken: np.ndarray) -> int:
     return used
 
 
-@njit(cache=True)
+@kernel
 def _bring_followers(
     brought: Brought, items: ItemArrays, knobs: Knobs, last: int, lag: int, now_ms: float, used: int
 ) -> int:
@@ -166,13 +166,13 @@ def _bring_followers(
     return used
 
 
-@njit(cache=True)
+@kernel
 def bits_of(share: np.float32) -> np.float32:
     """The feature of a share."""
     return log2_plain(ONE + share * SHARE_SCALE) if share > ZERO else ZERO
 
 
-@njit(cache=True)
+@kernel
 def add_memories(scratch: Scratch, rows: np.ndarray, count: int, mixture: np.ndarray, value: np.ndarray) -> None:
     """Add the memories' part to mixture[:count] of items rows[:count], and what their shares say, each by itself, to
     value[:count]."""
@@ -192,14 +192,14 @@ def add_memories(scratch: Scratch, rows: np.ndarray, count: int, mixture: np.nda
         value[c] += total
 
 
-@njit(cache=True)
+@kernel
 def age_of(since_ms: float, now_ms: float) -> np.float32:
     """How long an item is known, from 1; nobody knows it yet: 1."""
     age_ms = now_ms - since_ms if since_ms > 0.0 else 0.0
     return np.float32(1.0 + max(0.0, age_ms) / AGE_UNIT_MS)
 
 
-@njit(cache=True)
+@kernel
 def first_look(learners: Learners, rows: np.ndarray, count: int, by_taste: np.float32, values: np.ndarray) -> None:
     """values[:count] of items rows[:count]: all but the network; the taste by codes.
 
@@ -244,7 +244,7 @@ def first_look(learners: Learners, rows: np.ndarray, count: int, by_taste: np.fl
             value[c] += bias[listed[c]]
 
 
-@njit(cache=True)
+@kernel
 def features_of(learners: Learners, user: int, rows: np.ndarray, count: int, tasteful: bool) -> None:
     """The shares and features of items rows[:count] into scratch.candidate_share and candidate_feature, one column for
     each of them, after `gather`. At most CANDIDATES_MAX rows.
@@ -288,7 +288,7 @@ def features_of(learners: Learners, user: int, rows: np.ndarray, count: int, tas
         features[F_AGE, c] = AGE_SCALE * log2_plain(features[F_AGE, c])
 
 
-@njit(cache=True)
+@kernel
 def score_columns(scratch: Scratch, bias: np.ndarray, rows: np.ndarray, count: int, scores: np.ndarray) -> None:
     """scores[:count] of the columns that `features_of` filled: weighted features, kinship and biases."""
     features, weight = scratch.candidate_feature, scratch.weight
@@ -303,14 +303,14 @@ def score_columns(scratch: Scratch, bias: np.ndarray, rows: np.ndarray, count: i
         scores[c] += bias[rows[c]]
 
 
-@njit(cache=True)
+@kernel
 def add_corrections(scratch: Scratch, count: int, scores: np.ndarray) -> None:
     """Add the network's to scores[:count] of the columns that `features_of` filled."""
     features, units = scratch.candidate_feature, scratch.units
     correct(features, scratch.inner, scratch.start, scratch.outer, units, count, scores)
 
 
-@njit(cache=True)
+@kernel
 def score_few(learners: Learners, user: int, rows: np.ndarray, count: int, scores: np.ndarray) -> None:
     """scores[row] of items rows[:count], exactly, after `gather` of the same moment. At most CANDIDATES_MAX rows."""
     scratch = learners.scratch
@@ -324,7 +324,7 @@ def score_few(learners: Learners, user: int, rows: np.ndarray, count: int, score
         scratch.candidate[c] = rows[c]
 
 
-@njit(cache=True)
+@kernel
 def explain_few(learners: Learners, rows: np.ndarray, count: int, terms: np.ndarray) -> None:
     """terms: f4 [>= count, EXPERTS], what each expert adds to the scores of some of the rows that `score_few` scored
     last; their sum is the score but for rounding.

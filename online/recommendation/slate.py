@@ -8,16 +8,16 @@ ICML 2020). A position's propensity is P(its item | the items above it). Ties in
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from online.chance import uniform
+from online.compiling import counting_kernel, kernel
 from online.recommendation.catalogue import GROUPS_MAX, Catalogue
 from online.settings import CAPS_MAX, SLATE_MAX
 
 EXPLORED_MAX = 20
 
 
-@njit(cache=True)
+@kernel
 def _capped(catalogue: Catalogue, row: int, caps: Any, used_group: Any, used_many: Any, used: int) -> bool:
     for cap in range(caps.shape[0]):
         for k in range(GROUPS_MAX):
@@ -30,7 +30,7 @@ def _capped(catalogue: Catalogue, row: int, caps: Any, used_group: Any, used_man
     return False
 
 
-@njit(cache=True)
+@kernel
 def _count_groups(catalogue: Catalogue, row: int, caps: Any, used_group: Any, used_many: Any, used: int) -> int:
     for cap in range(caps.shape[0]):
         for k in range(GROUPS_MAX):
@@ -48,7 +48,7 @@ def _count_groups(catalogue: Catalogue, row: int, caps: Any, used_group: Any, us
     return used
 
 
-@njit(cache=True)
+@kernel
 def choice_weights(scores: Any, options: Any, n: int, exploration: float, out: Any) -> None:
     """out: [>= n] probabilities over options[:n], best first, that sum to one. Inverse gap weighting, see above."""
     best = scores[options[0]]
@@ -61,7 +61,7 @@ def choice_weights(scores: Any, options: Any, n: int, exploration: float, out: A
     out[0] += 1.0 - exploration
 
 
-@njit(cache=True)
+@counting_kernel
 def pick_slate(
     scores: Any,
     pool: Any,

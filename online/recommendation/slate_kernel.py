@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from online.compiling import counting_kernel, kernel
 from online.recommendation.availability import Open
 from online.recommendation.front import Front
 from online.recommendation.layout import EXPERTS, Learners
@@ -14,7 +14,7 @@ from online.recommendation.slate import pick_slate
 from online.rows import Rows, find_row
 
 
-@njit(cache=True)
+@kernel
 def _largest(terms: Any, because: Any) -> None:
     """The terms of the largest size, the largest first; among equals the lower number. They leave `terms`."""
     for t in range(because.shape[0]):
@@ -61,7 +61,7 @@ class Sight(NamedTuple):
     shown: Shown
 
 
-@njit(cache=True)
+@counting_kernel
 def decide_slate(
     sight: Any,
     version: int,
@@ -76,11 +76,31 @@ def decide_slate(
 ) -> int:
     """Fill what is shown; how many positions are filled.
 
-    sight: a Sight, held (`online.held`). version: of the state in sight, ANEW where
-    it has none. candidates, exclude: u8 keys. most: items
-    to score exactly.
+    sight: a Sight, held (`online.held`). version: of the state in sight, ANEW where it has none. candidates, exclude:
+    u8 keys. most: items to score exactly.
     """
-    users, items, learners, rows, front, scores, asked, out = sight.value
+    given = np.empty(candidates.shape[0], np.int64)
+    terms = np.empty((n, len(EXPERTS)), np.float32)
+    return _decide(sight.value, version, user, at_ms, candidates, restricted, exclude, n, decision, most, given, terms)
+
+
+@kernel
+def _decide(
+    sight: Any,
+    version: int,
+    user: np.uint64,
+    at_ms: int,
+    candidates: Any,
+    restricted: bool,
+    exclude: Any,
+    n: int,
+    decision: np.uint64,
+    most: int,
+    given: Any,
+    terms: Any,
+) -> int:
+    """given: i8 [candidates] and terms: f4 [n, EXPERTS], room to work in."""
+    users, items, learners, rows, front, scores, asked, out = sight
     context, caps, exploration, seed = asked
     pool = out.pool
     count = min(items.handed_out[0], rows.scored_key.shape[0])
@@ -92,7 +112,6 @@ def decide_slate(
         row = find_row(items, exclude[k])
         if 0 <= row < count:
             rows.stamps[row] = stamp
-    given = np.empty(candidates.shape[0], np.int64)
     for k in range(candidates.shape[0]):
         given[k] = find_row(items, candidates[k])
         if 0 <= given[k] < count and scratch.seen[given[k]] == stamp:
@@ -119,7 +138,6 @@ def decide_slate(
     filled = pick_slate(
         scores, pool, pooled, rows.catalogue, caps, n, exploration, seed, decision, out.rows, out.propensities
     )
-    terms = np.empty((filled, len(EXPERTS)), np.float32)
     explain_few(learners, out.rows, filled, terms)
     for k in range(filled):
         out.keys[k] = items.key[out.rows[k]]

@@ -1,14 +1,14 @@
 """Products of vectors, in one order of additions for everybody."""
 
 import numpy as np
-from numba import njit
 
+from online.compiling import kernel
 from online.recommendation.layout import DIMENSION
 
 LANES = 16  # running sums: as many as a vector register or two hold
 
 
-@njit(cache=True)
+@kernel
 def product(a: np.ndarray, row: int, b: np.ndarray, other: int, lanes: np.ndarray) -> np.float32:
     """a[row] . b[other], f4 [rows, DIMENSION] each, in LANES running sums that are added up as a tree.
 

@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from online.chance import hash64
 from online.fold import Fold
 from online.log import Claim, LogError, LogKeys, LogReader, LogServer, LogWriter, Verdict, connect
@@ -123,8 +121,6 @@ async def one_round(till: Till, chance: random.Random, number: int, told: Counte
     return flight, seats, known
 
 
-# A connection that is cut while it is being made is closed by the collector, which says so.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_crowds_on_few_seats_buy_each_of_them_once(tmp_path: Path, start_server: Callable[..., LogServer]) -> None:
     server = start_server(tmp_path / "log")
     chance, told = random.Random(7), Counter[str]()
