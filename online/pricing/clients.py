@@ -18,6 +18,8 @@ from numba import njit
 
 from online.pricing.layout import CLIENTS, Pricing
 
+VOUCHED = 0.5  # of the free bookings: as many the others must keep before anybody is held against them
+
 
 @njit(cache=True)
 def client_weight(p: Pricing, market: int, client: np.uint64) -> float:
@@ -33,7 +35,7 @@ def client_weight(p: Pricing, market: int, client: np.uint64) -> float:
             others_expected += m.client_expected[market, k]
             others_kept += m.client_kept[market, k]
     free = p.knobs.client_free_bookings
-    if expected <= free or others_kept < free:
+    if expected <= free or others_kept < VOUCHED * free:
         return 1.0
     vouched = free + p.knobs.client_doubt * kept * max(1.0, others_expected / others_kept)
     if expected <= vouched:

@@ -73,7 +73,9 @@ def booked_after_all(
 @njit(cache=True)
 def seats_move(p: Pricing, flight: int, at_ms: int, learning: bool, closed: bool) -> None:
     """Count seat-days up to now, before seats change. Frozen, time passes and says nothing; `closed`: the flight was
-    sold out, and nobody asks for such."""
+    sold out, and nobody asks for such. A date behind the departure says nothing of the time until then."""
+    if at_ms >= p.flights.departs_ms[flight]:
+        return
     if not learning:
         p.flights.advanced_ms[flight] = max(p.flights.advanced_ms[flight], at_ms)
     elif closed:
@@ -86,7 +88,8 @@ def seats_move(p: Pricing, flight: int, at_ms: int, learning: bool, closed: bool
 def given_back(p: Pricing, flight: int, at_ms: int, client: np.uint64) -> None:
     """Learn that a client gave a booking back, behind `seats_move`: that is then kept no more."""
     market = p.flights.market[flight]
-    observe_cancellation(p, market, flight, at_ms, client_weight(p, market, client))
+    if at_ms < p.flights.departs_ms[flight]:
+        observe_cancellation(p, market, flight, at_ms, client_weight(p, market, client))
     count_client(p, market, client, 0.0, -1.0)
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from online.chance import hash64
 from online.pricing.clients import client_weight
-from online.pricing.layout import CLIENTS
+from online.pricing.demand import logit_gradient, set_input
+from online.pricing.features import overlay
+from online.pricing.layout import CLIENTS, FEATURES_MAX
 from online.pricing.records import BOOKED, DECLINED, Cancellation, FlightUpsert, Quote, QuoteOutcome
 from online.pricing.settings import Settings as PricingSettings
 from online.records import Act, Record
@@ -46,10 +48,10 @@ def honest(
 
 
 def with_lies(records: list[Said], client: str, times: int, *, gives_back: bool = False) -> list[Said]:
-    """Before every question of somebody else, so many of one that never keeps a booking."""
+    """Before every question of somebody else, from the fifth day on, so many of one that never keeps a booking."""
     found: list[Said] = []
     for record in records:
-        if isinstance(record, Quote):
+        if isinstance(record, Quote) and record.at_ms >= START_MS + 4 * DAY_MS:
             for k in range(times):
                 name, at_ms = f"{client}-{record.quote_id}-{k}", record.at_ms - HOUR_MS + 60_000 * k
                 found += asked(name, client, at_ms, gives_back)
@@ -76,15 +78,15 @@ def weight(state: State, client: str) -> float:
     return float(client_weight(state.views.pricing, 0, np.uint64(hash64(client))))
 
 
-def shown(state: State) -> np.ndarray:
-    """What the market's travellers are thought to be: the posterior's mean."""
-    return state.views.pricing.markets.mean[0].copy()
-
-
-def far(one: State, other: State) -> float:
-    """How far apart two posteriors are, in the standard deviations of the first."""
-    apart = shown(one) - shown(other)
-    return float(np.sqrt(apart @ one.views.pricing.markets.precision[0] @ apart))
+def chance_to_book(state: State) -> np.ndarray:
+    """What is thought of a traveller, 40, 25 and 10 days before departure, at the fare that all were shown."""
+    p, found = state.views.pricing, []
+    overlay(p, 0, np.full(FEATURES_MAX, np.nan))
+    for days in (40.0, 25.0, 10.0):
+        set_input(p, 0, 0, days)
+        ratio = 14_000 / float(p.markets.reference_cents[0]) - 1.0
+        found.append(logit_gradient(p.trunk, p.markets.mean[0], p.scratch.input, ratio, p.scratch.slope))
+    return np.array(found)
 
 
 def test_a_client_that_is_alone_teaches_whole_whatever_it_says() -> None:
@@ -107,9 +109,10 @@ def test_whoever_asks_often_and_keeps_no_booking_hardly_moves_a_market(times: in
     unbounded = learned(with_lies(clean, "liar", times), client_free_bookings=1e12)
     assert weight(bounded, "liar") < 0.05
     assert all(weight(bounded, client) == 1.0 for client in clients)
-    assert far(without, bounded) < 0.35 * far(without, unbounded), (far(without, bounded), far(without, unbounded))
+    truth, held, lied = (chance_to_book(state) for state in (without, bounded, unbounded))
+    assert (np.abs(held - truth) < 0.4 * np.abs(lied - truth)).all(), (truth, held, lied)
     came = [float(state.views.pricing.flights.arrived[0]) for state in (without, bounded, unbounded)]
-    assert came[1] - came[0] < 0.1 * (came[2] - came[0]), came
+    assert came[1] - came[0] < 0.15 * came[0] <= 0.17 * (came[2] - came[0]), came
 
 
 def test_what_it_can_teach_does_not_grow_with_how_often_it_asks() -> None:
