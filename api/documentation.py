@@ -38,8 +38,6 @@ _SETTINGS = {
     "pricing.hold_max_s": "the longest that a traveller may ask a fare to be held",
     "pricing.flights_max": "flights known at a time",
     "pricing.markets_max": "markets known at a time",
-    "pricing.solves_per_record": "dynamic programs solved with each record that is folded",
-    "pricing.solves_per_tick": "and with each tick of event time",
     "pricing.level_keep_per_day": "of a market's level of arrivals, from one day to the next",
     "pricing.cancel_keep_per_day": "of what is known about cancellations, from one day to the next",
     "recommendation.around_prior": "takes of nothing that the memory of what is near holds",

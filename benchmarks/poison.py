@@ -234,9 +234,9 @@ class Agencies(FoldSeller):
         super().cancelled(flight, at_ms)
 
 
-def fares(seed: int, flights: int, modes: list[str]) -> list[dict[str, Any]]:
-    """A row for each mode."""
-    drift, history = CASES["rich"]
+def fares(seed: int, flights: int, modes: list[str], case: str) -> list[dict[str, Any]]:
+    """A row for each mode. case: of `benchmarks/pricing_market.py`."""
+    drift, history = CASES[case]
     routes = draw_routes(ROUTES, seed)
     market: Market = draw_market(routes=routes, flights_per_route=flights // ROUTES, seed=seed, drift=drift)
     best = int(play_market(market, Optimum()).revenue_cents.sum())
@@ -310,6 +310,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="7,11,13,17,19")
     parser.add_argument("--visits", type=int, default=3_000)
     parser.add_argument("--flights", type=int, default=80)
+    parser.add_argument("--case", choices=sorted(CASES), default="rich", help="of fares: which past, which drift")
     parser.add_argument("--modes", default="flip,spam,targeted")
     parser.add_argument("--pushed", type=int, default=PUSHED, help="reports of the target at every visit")
     parser.add_argument("--settings", default="{}", help="of the service, as JSON, to compare them")
@@ -325,7 +326,7 @@ def main() -> None:
             if domain == "slates":
                 everything.append(slates(seed, options.visits, options.artifacts, changed, modes))
             else:
-                everything.append(fares(seed, options.flights, modes))
+                everything.append(fares(seed, options.flights, modes, options.case))
         together(domain, everything, modes)
 
 

@@ -97,6 +97,23 @@ class Late(Unasked):
         super().cancelled(flight, at_ms)
 
 
+class Agencies(FoldSeller):
+    """Twenty keys ask, each as often as another."""
+
+    shares: tuple[float, ...] = (0.05,) * 20
+
+    def quote(self, flight: int, at_ms: int, features: dict[str, float], seats_left: int) -> int | None:
+        drawn = np.random.default_rng([3, flight, at_ms // 1_000]).random()
+        self.client = f"agency-{int(np.searchsorted(np.cumsum(self.shares)[:-1], drawn))}"
+        return super().quote(flight, at_ms, features, seats_left)
+
+
+class Shop(Agencies):
+    """Nine of ten questions come through one key, the others through ten."""
+
+    shares = (0.9, *(0.01,) * 10)
+
+
 def whole(market: Market, seller: FoldSeller) -> np.ndarray:
     """All flights in time order."""
     return play(market, seller).revenue_cents
@@ -145,6 +162,8 @@ MANNERS: dict[str, Manner] = {
     "unasked": (Unasked, whole, "nobody asks for sold-out flights"),
     "bookings": (BookingsOnly, whole, "bookings told, nothing declined"),
     "late": (Late, whole, "outcomes told a day late"),
+    "agencies": (Agencies, whole, "twenty keys, each as often"),
+    "shop": (Shop, whole, "nine of ten questions through one key of eleven"),
     "filed_at_once": (FoldSeller, filed_at_once, "all flights put at the beginning"),
     "one_by_one": (FoldSeller, one_by_one, "one flight's whole sale after the other"),
     "again": (FoldSeller, again, "the same dates a second time"),

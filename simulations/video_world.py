@@ -175,9 +175,6 @@ class VideoWorld:
         cohort = self._viewer_cohort(day)
         return day, cohort, viewer - cohort.first
 
-    def joined_on_day(self, viewer: int) -> int:
-        return self._viewer_row(viewer)[0]
-
     def _make_viewer_cohort(self, day: int) -> _Cohort:
         first, n = self._viewers_before(day), self._viewers_before(day + 1) - self._viewers_before(day)
         draws = self.draws(Draws.VIEWERS, day, 0)
@@ -355,11 +352,6 @@ class VideoWorld:
         rewards = self._rewards(visit, None, watched)
         order = np.argsort(-rewards, kind="stable")[:n]
         return order.tolist(), float(np.sum(rewards[order] * examination(visit.device, len(order))))
-
-    def random_value(self, visit: Visit, n: int, watched: Collection[int] = ()) -> float:
-        """Expected value of a slate of n titles drawn at random: the floor of any comparison."""
-        rewards = self._rewards(visit, None, watched)
-        return float(np.mean(rewards) * np.sum(examination(visit.device, n)))
 
     def held_out(self, viewer: int, share: float) -> bool:
         """True for a fixed share of viewers: those whose feedback an experiment keeps from the learner."""

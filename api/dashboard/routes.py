@@ -16,6 +16,7 @@ from api.dashboard import learning
 from api.dashboard import now as nows
 from api.dashboard.axis import axis
 from api.dashboard.campaigns import Watching
+from api.dashboard.fare_clients import fare_clients
 from api.dashboard.health import health
 from api.dashboard.operate import Wanted, operate
 from api.dashboard.page import asset, room, search
@@ -107,7 +108,7 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
         table = flying.flights(service, text, offset)
         body = search("/dashboard/flights", "Flight or market", "q", text) + table.html()
         body += _more("/dashboard/flights", text, offset, len(table.rows), flying.PAGE)
-        body += (await flying.quotes(service)).html() + flying.rules(service).html()
+        body += (await flying.quotes(service)).html() + flying.rules(service).html() + fare_clients(service).html()
         return show(request, "/dashboard/flights", "Flights", body)
 
     @app.get("/dashboard/flight", name="flight_page", include_in_schema=False)
@@ -168,6 +169,9 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
     async def _sensitivity(request: Request) -> Table:
         return (await flying.flight(service, _text(request, "id"))).sensitivity()
 
+    async def _fare_clients(_: Request) -> Table:
+        return fare_clients(service)
+
     async def _rules(request: Request) -> Table:
         text = _text(request, "id")
         return (await flying.flight(service, text)).rules if text else flying.rules(service)
@@ -210,6 +214,7 @@ def add_dashboard_routes(app: FastAPI, service: Service, pulse: Pulse) -> None:
         "flight-outlook": _outlook,
         "sensitivity": _sensitivity,
         "fare-rules": _rules,
+        "fare-clients": _fare_clients,
         "demand": _demand,
         "fare-steps": _steps,
         "health": _health,

@@ -17,6 +17,7 @@ from online.tables import Array
 
 _BEGINS = np.array(WINDOW_DAYS)
 HEADROOM = 1e-9
+REMEMBERED = 0.5  # what a request has to count for those to come to be thought like it
 
 
 @njit(cache=True)
@@ -117,10 +118,10 @@ def pass_closed(p: Pricing, flight: int, at_ms: int) -> None:
 
 
 @njit(cache=True)
-def observe_request(p: Pricing, market: int, flight: int, given: Array, at_ms: int) -> None:
+def observe_request(p: Pricing, market: int, flight: int, given: Array, at_ms: int, counts: float = 1.0) -> None:
     """Learn that somebody asked, whatever became of it (a sold-out flight too).
 
-    given: features [FEATURES_MAX], NaN none.
+    given: features [FEATURES_MAX], NaN none. counts: as how much of a request, in (0, 1].
     Leaves what is known of the request in scratch.raw.
     """
     advance_flight(p, flight, at_ms)
@@ -128,9 +129,11 @@ def observe_request(p: Pricing, market: int, flight: int, given: Array, at_ms: i
     watch(p, market)
     m = p.markets
     w = window_of(days_between(at_ms, p.flights.departs_ms[flight]))
-    p.flights.arrived[flight] += 1.0
-    m.window_shape[market, w] += 1.0
-    m.level[market, 0] += 1.0
+    p.flights.arrived[flight] += counts
+    m.window_shape[market, w] += counts
+    m.level[market, 0] += counts
+    if counts < REMEMBERED:
+        return
     place = m.contexts[market, w] % CONTEXTS
     for j in range(FEATURES_MAX):
         m.context[market, w, place, j] = np.float32(p.scratch.raw[j])
@@ -138,10 +141,10 @@ def observe_request(p: Pricing, market: int, flight: int, given: Array, at_ms: i
 
 
 @njit(cache=True)
-def observe_cancellation(p: Pricing, market: int, flight: int, at_ms: int) -> None:
+def observe_cancellation(p: Pricing, market: int, flight: int, at_ms: int, counts: float = 1.0) -> None:
     """Learn that a booking was given back; call it before the seat counts as free again."""
     advance_flight(p, flight, at_ms)
-    p.markets.cancel[market, 0] += 1.0
+    p.markets.cancel[market, 0] += counts
 
 
 @njit(cache=True)

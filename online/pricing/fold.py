@@ -4,7 +4,7 @@ Time is a flight's own: what closes its quotes, ends its holds and begins its ma
 records, and no clock. A quote is a "no" when the traveller says so, or when it expires in that time; the same question
 again within a minute, the first one unanswered, is the same traveller, and the first one teaches nothing. Requests
 that found nothing for sale teach how many ask, and nothing about what they would pay. What is learned is the fare that
-was shown, after all rules.
+was shown, after all rules, and as much of it as its client is worth (`online.pricing.clients`).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from online.pricing.features import add_feature
 from online.pricing.fold_kernel import (
     booked_after_all,
     flight_told,
+    given_back,
     outcome_known,
     quote_came,
     seats_move,
@@ -49,6 +50,7 @@ from online.pricing.selling import (
     REPEATS,
     SAID_NO,
     SILENT,
+    TAKEN,
     UNMATCHED,
 )
 from online.pricing.solving import after_record, all_due, solve_next
@@ -196,30 +198,40 @@ class PricingFold:
         repeated = for_sale and self._replaces(flight, asked, at_ms)
         given = self._features(record.features)
         flight_told(p, flight, given)
-        if self._asked(flight, given, at_ms, counts=not repeated):
+        client = np.uint64(hash64(record.client))
+        gone = at_ms >= int(p.flights.departs_ms[flight])  # and so nothing is learned of who asks
+        if not gone and self._asked(flight, given, at_ms, client, counts=not repeated):
             all_due(state, market, position)
         view.counters[QUOTES if for_sale else NOT_SOLD] += 1
-        number = self._remember(position, record, key, flight, asked, given)
+        number = self._remember(position, record, key, flight, asked, given, client)
         if for_sale:
             self._link(flight, number)
             view.sales.fare_cents[flight] = record.fare_cents
         if record.hold_until_ms:
-            seats_move(p, flight, at_ms, self._learning, seats.closed(state, flight), False)
+            seats_move(p, flight, at_ms, self._learning, seats.closed(state, flight))
             seats.hold(state, flight, int(key), at_ms, record.hold_until_ms, position)
         after_record(state, flight, position)
 
-    def _asked(self, flight: int, given: np.ndarray[Any, Any], at_ms: int, *, counts: bool) -> bool:
+    def _asked(self, flight: int, given: np.ndarray[Any, Any], at_ms: int, client: np.uint64, *, counts: bool) -> bool:
         """Learn that somebody asked (`counts`); whether the market was found to have broken away."""
         view, p = self.state.views.selling, self.state.views.pricing
         market = int(p.flights.market[flight])
         if not self._learning:
             return False
-        broke = bool(quote_came(p, market, flight, view.markets.key[market], self._seed, given, at_ms, counts))
+        key = view.markets.key[market]
+        broke = bool(quote_came(p, market, flight, key, self._seed, given, at_ms, client, counts))
         view.counters[BREAKS] += broke
         return broke
 
     def _remember(
-        self, position: int, record: Quote, key: np.uint64, flight: int, asked: int, given: np.ndarray[Any, Any]
+        self,
+        position: int,
+        record: Quote,
+        key: np.uint64,
+        flight: int,
+        asked: int,
+        given: np.ndarray[Any, Any],
+        client: np.uint64,
     ) -> int:
         quotes = self.state.views.selling.quotes
         capacity = len(quotes.flight)
@@ -240,6 +252,8 @@ class PricingFold:
         quotes.state[row] = OPEN if record.fare_cents >= 0 else NOT_FOR_SALE
         quotes.asked[row] = asked
         quotes.feature[row] = given
+        quotes.client[row] = client
+        quotes.counted[row] = 0.0
         quotes.older[row] = -1
         return number
 
@@ -283,7 +297,8 @@ class PricingFold:
         flight = int(quotes.flight[row])
         if flight >= 0 and self._learning:
             fare = int(quotes.fare_cents[row])
-            outcome_known(p, flight, quotes.feature[row], int(quotes.at_ms[row]), fare, booked)
+            at_ms, client = int(quotes.at_ms[row]), quotes.client[row]
+            quotes.counted[row] = outcome_known(p, flight, quotes.feature[row], at_ms, fare, booked, client)
             touch(self.state.moved.markets, int(p.flights.market[flight]))
 
     def _learn_late(self, row: int, was: int, *, booked: bool) -> None:
@@ -292,12 +307,14 @@ class PricingFold:
         flight, at_ms = int(quotes.flight[row]), int(quotes.at_ms[row])
         if flight < 0 or int(quotes.fare_cents[row]) < 0 or not self._learning:
             return
+        client = quotes.client[row]
         if was == REPEATED:  # both questions are answered, so two travellers asked
-            self._asked(flight, quotes.feature[row], at_ms, counts=True)
+            self._asked(flight, quotes.feature[row], at_ms, client, counts=True)
         if was in (REPEATED, CLOSED_EARLY):
             self._learn(row, booked=booked)
-        elif was in (SILENT, SAID_NO) and booked:
-            booked_after_all(p, flight, quotes.feature[row], at_ms, int(quotes.fare_cents[row]))
+        elif was in (SILENT, SAID_NO) and booked and quotes.counted[row] > 0.0:
+            fare, counted = int(quotes.fare_cents[row]), float(quotes.counted[row])
+            booked_after_all(p, flight, quotes.feature[row], at_ms, fare, client, counted)
             touch(self.state.moved.markets, int(p.flights.market[flight]))
 
     def _replaces(self, flight: int, asked: int, at_ms: int) -> bool:
@@ -313,7 +330,8 @@ class PricingFold:
         return False
 
     def _advance(self, flight: int, at_ms: int) -> None:
-        """The flight's time moves on: its quotes expire, a day ends."""
+        """The flight's time moves on: its quotes expire, a day ends. Its market's time does, until the flight has left:
+        a date behind that moves nobody else's."""
         state = self.state
         view, p = state.views.selling, state.views.pricing
         clock = int(view.sales.clock_ms[flight])
@@ -323,7 +341,7 @@ class PricingFold:
                 view.sales.day_fare_cents[flight] = view.sales.fare_cents[flight]
             view.sales.clock_ms[flight] = at_ms
         before = int(view.market_clock_ms[market])
-        if at_ms > before:
+        if before < at_ms < int(p.flights.departs_ms[flight]):
             view.market_clock_ms[market] = at_ms
             if at_ms // DAY_MS > before // DAY_MS:
                 all_due(state, market, int(view.sales.last_position[flight]) + 1)
@@ -363,7 +381,7 @@ class PricingFold:
         flight = self._row(record.flight_id)
         booked = record.outcome == BOOKED
         if flight >= 0:
-            seats_move(p, flight, record.at_ms, self._learning, seats.closed(state, flight), False)
+            seats_move(p, flight, record.at_ms, self._learning, seats.closed(state, flight))
             if booked:
                 seats.take(state, flight, int(key), record.at_ms, position)
             else:
@@ -398,9 +416,11 @@ class PricingFold:
         if flight < 0:
             counters[LATE] += 1
             return
-        if seats.claim_row(state, hash64(record.quote_id)) >= 0:
-            closed = seats.closed(state, flight)
-            seats_move(state.views.pricing, flight, record.at_ms, self._learning, closed, True)
+        claim = seats.claim_row(state, hash64(record.quote_id))
+        if claim >= 0:
+            seats_move(state.views.pricing, flight, record.at_ms, self._learning, seats.closed(state, flight))
+            if self._learning and state.views.selling.claims.state[claim] == TAKEN:
+                given_back(state.views.pricing, flight, record.at_ms, self._client_of(record))
         if seats.give_back(state, flight, hash64(record.quote_id), record.at_ms, position):
             counters[APPLIED] += 1
             state.views.selling.counters[CANCELLED] += 1
@@ -408,3 +428,11 @@ class PricingFold:
             counters[DUPLICATE] += 1
         self._advance(flight, record.at_ms)
         after_record(state, flight, position)
+
+    def _client_of(self, record: Cancellation) -> np.uint64:
+        """Who had asked for what is given back; the one that says so, where the quote is not remembered any more."""
+        quotes = self.state.views.selling.quotes
+        number = int(find(quotes.ring, np.uint64(hash64(record.quote_id))))
+        if number < 0:
+            return np.uint64(hash64(record.client))
+        return np.uint64(quotes.client[number % len(quotes.client)])

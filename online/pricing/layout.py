@@ -36,6 +36,7 @@ LATE_BASIS = 1  # the decay that THETA_LATE multiplies
 WINDOWS = 10  # of days before departure, for arrivals
 WINDOW_DAYS = (0.0, 3.0, 7.0, 14.0, 21.0, 30.0, 45.0, 60.0, 90.0, 150.0)  # where each begins
 CONTEXTS = 12  # recent requests that each window remembers: who comes next looks like them
+CLIENTS = 32  # that a market holds against each other, see `online.pricing.clients`
 FARES_MAX = 48  # of a ladder
 TABLE_TIMES = 16  # moments for which a flight keeps bid prices, closer together near the moment of solving
 TABLE_SEATS = 56  # seats left for which it keeps them, see `seat_node`
@@ -71,6 +72,9 @@ class MarketArrays(NamedTuple):
     cancel: Array  # f8 [markets, 2] cancellations, seat-days
     context: Array  # f4 [markets, WINDOWS, CONTEXTS, FEATURES_MAX] as they came; NaN not given
     contexts: Array  # i8 [markets, WINDOWS] requests ever remembered
+    client: Array  # u8 [markets, CLIENTS] hash64 of its name, 0 free
+    client_expected: Array  # f8 [markets, CLIENTS] decayed: bookings expected of its quotes whose outcome is known
+    client_kept: Array  # f8 [markets, CLIENTS] decayed: its bookings, less those given back
 
 
 class FlightArrays(NamedTuple):
@@ -172,6 +176,9 @@ PRICING_COLUMNS: tuple[Column, ...] = (
     Column(name="markets.cancel", dtype="f8", shape=(2,), served=True),
     Column(name="markets.context", dtype="f4", shape=(WINDOWS, CONTEXTS, FEATURES_MAX), served=True),
     Column(name="markets.contexts", dtype="i8", shape=(WINDOWS,), served=True),
+    Column(name="markets.client", dtype="u8", shape=(CLIENTS,), served=True),
+    Column(name="markets.client_expected", dtype="f8", shape=(CLIENTS,), served=True),
+    Column(name="markets.client_kept", dtype="f8", shape=(CLIENTS,), served=True),
     Column(name="flights.market", dtype="i4", fill=-1, refers="markets", served=True),
     Column(name="flights.departs_ms", dtype="i8", served=True),
     Column(name="flights.capacity", dtype="i4", served=True),

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from online.pricing.clients import client_weight
 from online.pricing.layout import Pricing
 from online.pricing.outlook import FlightSeen, alone, quotes_of
 from online.pricing.quote import about_flight, flight_row
@@ -24,6 +25,16 @@ class FlightLine(NamedTuple):
     fare_cents: int
     requests: float
     value_cents: float
+
+
+class ClientLine(NamedTuple):
+    """A client in a list, over all markets: see `online.pricing.clients`."""
+
+    key: int  # hash64 of its name
+    markets: int
+    expected: float
+    kept: float
+    least: float  # what its outcomes count where they count least
 
 
 def flights_listed(views: Views, text: str, offset: int, count: int) -> tuple[list[FlightLine], int]:
@@ -65,6 +76,23 @@ def flights_listed(views: Views, text: str, offset: int, count: int) -> tuple[li
                 )
             )
     return found, seen
+
+
+def clients_listed(views: Views) -> list[ClientLine]:
+    """Every client that a market remembers, those of whom most is expected first."""
+    p, found = views.pricing, dict[int, ClientLine]()
+    m, weigh = p.markets, client_weight.py_func  # a page that is looked at now and then is worth no compiling
+    for market, k in np.argwhere(m.client[: int(views.selling.markets.handed_out[0])]).tolist():
+        key = int(m.client[market, k])
+        line = found.get(key, ClientLine(key, 0, 0.0, 0.0, 1.0))
+        found[key] = ClientLine(
+            key,
+            line.markets + 1,
+            line.expected + float(m.client_expected[market, k]),
+            line.kept + float(m.client_kept[market, k]),
+            min(line.least, float(weigh(p, market, np.uint64(key)))),
+        )
+    return sorted(found.values(), key=lambda line: (-line.expected, line.key))
 
 
 def newest_quotes(views: Views, count: int) -> list[int]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from online.chance import hash64
 from online.fifo import find
-from online.pricing.listing import FlightLine, flight_seen, flights_listed, newest_quotes
+from online.pricing.listing import ClientLine, FlightLine, clients_listed, flight_seen, flights_listed, newest_quotes
 from online.pricing.outlook import FlightSeen, look_ahead, sensitivity, warm
 from online.pricing.quote import (
     About,
@@ -219,6 +219,10 @@ class LivePricing:
         """One flight as operators see it. Raises FlightUnknown."""
         seen, copy = self._read(lambda views: flight_seen(views, flight_id))
         return seen._replace(ahead=look_ahead(copy, seen.clock_ms), sensitivity=sensitivity(copy))
+
+    def clients(self) -> list[ClientLine]:
+        """Who teaches the markets, and how much of it counts."""
+        return self._read(clients_listed)
 
     def newest_quotes(self, count: int) -> list[int]:
         """Log positions of the newest quotes."""

@@ -3,7 +3,8 @@ approximation along one direction), full covariance, float64, in a fixed order.
 
 An outcome y at a request whose logit has the gradient g at the mean m: the new mean is m + S g s, where s solves
 s = y - sigmoid(logit + g'S g s), the exact mode along S g, so that a wide prior cannot overshoot; then with
-h = pi (1 - pi) at the mode, S <- S - h S g (S g)' / (1 + h g'S g) and the precision grows by h g g'.
+h = pi (1 - pi) at the mode, S <- S - h S g (S g)' / (1 + h g'S g) and the precision grows by h g g'. An outcome that
+counts less than one whole (`online.pricing.clients`) is its likelihood to that power.
 
 Every day precision above the floor fades (stabilised forgetting), a little in all directions and more in the one in
 which markets move: everybody would pay a factor more or less. The covariance is made again from it. Where residuals
@@ -15,6 +16,7 @@ from numba import njit
 
 from online.arithmetic import exp, log, sigmoid
 from online.chance import uniform
+from online.pricing.clients import fade_clients
 from online.pricing.demand import logit_gradient, set_input
 from online.pricing.layout import (
     DAY_MS,
@@ -104,9 +106,19 @@ def mode(logit: float, variance: float, outcome: float) -> tuple[float, float]:
 
 @njit(cache=True)
 def update(
-    mean: Array, covariance: Array, precision: Array, slope: Array, spread: Array, pi: float, booked: float
+    mean: Array,
+    covariance: Array,
+    precision: Array,
+    slope: Array,
+    spread: Array,
+    pi: float,
+    booked: float,
+    counts: float = 1.0,
 ) -> None:
-    """Fold one outcome (1 booked, 0 not) into a posterior, in place; pi and slope are the model's at the mean."""
+    """Fold one outcome (1 booked, 0 not) into a posterior, in place; pi and slope are the model's at the mean.
+
+    counts: in (0, 1], the power of its likelihood.
+    """
     n = mean.shape[0]
     variance = 0.0
     for i in range(n):
@@ -116,37 +128,40 @@ def update(
         spread[i] = s
         variance += slope[i] * s
     logit = log(pi / (1.0 - pi))
-    move, at_mode = mode(logit, variance, booked)
-    weight = at_mode * (1.0 - at_mode)
+    move, at_mode = mode(logit, variance * counts, booked)
+    weight = counts * (at_mode * (1.0 - at_mode))
     shrink = weight / (1.0 + weight * variance)
     for i in range(n):
-        mean[i] += spread[i] * move
+        mean[i] += spread[i] * (counts * move)
         for j in range(n):
             covariance[i, j] -= shrink * (spread[i] * spread[j])
             precision[i, j] += weight * (slope[i] * slope[j])
 
 
 @njit(cache=True)
-def observe_outcome(p: Pricing, market: int, flight: int, days: float, fare_cents: float, booked: float) -> None:
+def observe_outcome(
+    p: Pricing, market: int, flight: int, days: float, fare_cents: float, booked: float, counts: float = 1.0
+) -> float:
     """Learn from what became of a fare that was shown; scratch.raw holds what was known of the request.
 
-    days: before departure when it was asked for. fare_cents: as shown, after all rules.
+    days: before departure when it was asked for. fare_cents: as shown, after all rules. counts: of it, in (0, 1].
+    P(booked) as the model had it.
     """
     m = p.markets
     set_input(p, market, flight, days)
     ratio = fare_cents / m.reference_cents[market] - 1.0
     pi = logit_gradient(p.trunk, m.mean[market], p.scratch.input, ratio, p.scratch.slope)
     drift = m.drift[market]
-    drift[0] += booked - pi
-    drift[1] += pi * (1.0 - pi)
-    drift[2] += 1.0
+    drift[0] += counts * (booked - pi)
+    drift[1] += counts * (pi * (1.0 - pi))
+    drift[2] += counts
     seen = m.dispersion[market]
-    weight = pi * (1.0 - pi)
+    weight = counts * (pi * (1.0 - pi))
     seen[0] += weight
     apart = ratio - seen[1]
     seen[1] += apart * weight / seen[0]
     seen[2] += weight * apart * (ratio - seen[1])
-    seen[3] += 1.0
+    seen[3] += counts
     update(
         m.mean[market],
         m.covariance[market],
@@ -155,12 +170,17 @@ def observe_outcome(p: Pricing, market: int, flight: int, days: float, fare_cent
         p.scratch.spread,
         pi,
         booked,
+        counts,
     )
+    result: float = pi
+    return result
 
 
 @njit(cache=True)
-def observe_booked_after_all(p: Pricing, market: int, flight: int, days: float, fare_cents: float) -> None:
-    """What was learned as a "no" was a "yes"; arguments as of observe_outcome.
+def observe_booked_after_all(
+    p: Pricing, market: int, flight: int, days: float, fare_cents: float, counts: float
+) -> None:
+    """What was learned as a "no" was a "yes"; arguments as of observe_outcome, `counts` what the "no" counted.
 
     The likelihood pi / (1 - pi) of the one over the other is e to the logit, and the logit is a line along its
     gradient g: the Gaussian's mean moves by S g, and it is as sure as before.
@@ -170,14 +190,14 @@ def observe_booked_after_all(p: Pricing, market: int, flight: int, days: float, 
     ratio = fare_cents / m.reference_cents[market] - 1.0
     slope = p.scratch.slope
     logit_gradient(p.trunk, m.mean[market], p.scratch.input, ratio, slope)
-    m.drift[market, 0] += 1.0
+    m.drift[market, 0] += counts
     for i in range(DIMENSION):
         s = 0.0
         for j in range(DIMENSION):
             s += m.covariance[market, i, j] * slope[j]
         p.scratch.spread[i] = s
     for i in range(DIMENSION):
-        m.mean[market, i] += p.scratch.spread[i]
+        m.mean[market, i] += counts * p.scratch.spread[i]
 
 
 @njit(cache=True)
@@ -286,6 +306,7 @@ def roll_market(p: Pricing, market: int, key: np.uint64, seed: np.uint64, at_ms:
         for i in range(4):
             if i != 1:
                 m.dispersion[market, i] *= k.keep_per_day
+    fade_clients(p, market, keep)
     if broke:
         keep *= k.drift_keep
         drift[0] = drift[1] = drift[2] = 0.0

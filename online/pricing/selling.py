@@ -92,6 +92,8 @@ class Quotes(NamedTuple):
     older: Array  # i8 number of the open quote before it of the same flight, -1
     asked: Array  # u8 key of its features
     feature: Array  # f8 [quotes, FEATURES_MAX] NaN not given
+    client: Array  # u8 hash64 of its name
+    counted: Array  # f8 what its outcome counted when it was learned; 0 it was not
     cursor: Array  # i8 [1] no older quote is open
 
 
@@ -150,6 +152,8 @@ SELLING_COLUMNS: tuple[Column, ...] = (
     Column(name="quotes.older", dtype="i8", fill=-1),
     Column(name="quotes.asked", dtype="u8"),
     Column(name="quotes.feature", dtype="f8", shape=(FEATURES_MAX,), fill=float("nan")),
+    Column(name="quotes.client", dtype="u8"),
+    Column(name="quotes.counted", dtype="f8"),
     Column(name="quotes_cursor.cursor", dtype="i8"),
     *(replace(column, served=False) for column in rows_columns("claims")),
     Column(name="claims.flight", dtype="i4", fill=-1, refers="flights"),

@@ -24,6 +24,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     window_keep_per_day: float = 0.99  # of what the arrivals of a window weigh above their prior
     flight_prior_requests: float = 20.0  # how many requests a flight must show to be believed half
     cancel_keep_per_day: float = 0.995
+    client_free_bookings: float = 4.0  # expected of a client's quotes before they are held against those that it keeps
+    client_doubt: float = 2.0  # times as many as it keeps, measured by others, may be expected of one that counts whole
     dispersion: float = 0.05  # least information about the fare's slope, times the root of outcomes
     dispersion_distance: float = 0.05  # of the mean fare, over the fourth root of outcomes
     dispersion_regret: float = 0.003  # of the expected gain that a forced step may cost
@@ -44,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         for name, low, high in (
             ("exploration", 0.0, 10.0),
+            ("client_free_bookings", 1.0, 1e12),
+            ("client_doubt", 1.0, 1e6),
             ("quote_ttl_s", 1, 30 * 86_400),
             ("hold_max_s", 1, 366 * 86_400),
             ("repeat_window_s", 0, 86_400),
@@ -76,6 +80,8 @@ class Knobs(NamedTuple):
     window_keep_per_day: float
     flight_prior_requests: float
     cancel_keep_per_day: float
+    client_free_bookings: float
+    client_doubt: float
     dispersion: float
     dispersion_distance: float
     dispersion_regret: float

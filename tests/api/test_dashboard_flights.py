@@ -104,6 +104,13 @@ def test_overrides_stand_with_the_flights_that_they_are_about(selling: Running) 
     assert rows(selling, "fare-rules", id="tiny") == []
 
 
+def test_what_clients_say_counts_is_told_and_all_of_it_where_there_is_one(selling: Running) -> None:
+    (one,) = rows(selling, "fare-clients")
+    assert (one["client"], one["markets"]) == ("without a key", 3)
+    assert one["bookings expected"] > 5.0 < one["kept"]
+    assert one["counts, in its worst market"] == {"ok": True, "found": "100 %"}
+
+
 def test_a_fare_is_explained_by_demand_bid_price_and_rules(selling: Running) -> None:
     quotes = rows(selling, "quotes")
     assert len(quotes) == 50 and quotes[0]["named by"] == "closed"

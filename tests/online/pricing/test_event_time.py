@@ -30,6 +30,19 @@ def season(name: str, *, first_day: int = 0, days: int = 10) -> list[Record]:
     return asked
 
 
+def test_a_date_behind_a_flights_departure_moves_nobody_elses_time() -> None:
+    """One question, or one outcome, of the year 5138: the market would forget all, and never begin another day."""
+    far_ms = 100_000_000_000_000
+    records = [*season("f"), flight("g", days=90), quote("open", "g", START_MS + 9 * DAY_MS + 4_000_000)]
+    told = [outcome(name, "f", DECLINED, far_ms) for name in ("far", "f-9")]
+    before, after = folded(records), folded([*records, quote("far", "f", far_ms, -1), *told])
+    for name in ("day", "mean", "precision", "level", "window_shape"):
+        mine, theirs = (getattr(state.views.pricing.markets, name)[0] for state in (before, after))
+        assert (mine == theirs).all(), name
+    assert before.views.selling.market_clock_ms[0] == after.views.selling.market_clock_ms[0]
+    assert counted(after)["expired"] == counted(before)["expired"] == 0
+
+
 def row(state: State, name: str, flight_row: int) -> float:
     return float(getattr(state.views.pricing.flights, name)[flight_row])
 

@@ -83,7 +83,8 @@ def journey(seed: int, length: int) -> Iterator[Record]:
                 continue
             hold_until = now_ms + 7_200_000 if chance.random() < 0.2 else 0
             fare = chance.choice((9_000, 15_000, 22_000))
-            quoted.append(quote(f"q{k}", name, now_ms, fare, hold_until_ms=hold_until, features=features))
+            told = {"hold_until_ms": hold_until, "features": features, "client": f"c{k % 3}"}
+            quoted.append(quote(f"q{k}", name, now_ms, fare, **told))
             if hold_until:
                 held[name][f"q{k}"] = hold_until
             yield quoted[-1]
