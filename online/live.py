@@ -34,7 +34,6 @@ from online.publication import (
     VERSION,
     WRITING,
     LearnerNotReady,
-    histogram,
     map_arena,
     monitors,
     open_control,
@@ -195,10 +194,6 @@ class LiveModel:
     def freshness_ms(self) -> tuple[float, float]:
         """p50 and p99 of acknowledged → published, over the newest events."""
         return float(self._control[FRESHNESS_P50_US]) / 1e3, float(self._control[FRESHNESS_P99_US]) / 1e3
-
-    def freshness_histogram(self) -> list[int]:
-        """Events by milliseconds of freshness, since the learner's start."""
-        return [int(count) for count in histogram(self._control)]
 
     def monitors(self) -> dict[str, float]:
         """What the learner's monitors see: losses, rewards, drifts."""
