@@ -193,7 +193,7 @@ class LogWriter:
             # The entry stays and is forgotten in its turn; whoever still waits is told below.
             pass
         self._fatal = partial(LogUnavailable, "the writer is closed")
-        if self._connecting is not None:
+        while self._connecting is not None and not self._connecting.done():  # another one may have begun meanwhile
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
         if self._wire is not None:
